@@ -1,0 +1,75 @@
+package actuator
+
+import (
+	"github.com/foreshift/foreshift/actuator/migration"
+	"github.com/foreshift/foreshift/schemas"
+	"github.com/foreshift/foreshift/streams"
+)
+
+// actSubjects are the acts an actuator heeds.
+var actSubjects = []string{
+	streams.SubjectAct(schemas.ActHeartbeat), streams.SubjectAct(schemas.ActPause), streams.SubjectAct(schemas.ActResume),
+	streams.SubjectAct(schemas.ActAbort), streams.SubjectAct(schemas.ActResolve),
+}
+
+// acts is what the operators' words and the placer's heartbeat add up to.
+type acts struct {
+	heartbeat int64  // ns, stream time
+	switched  uint64 // sequence of the last pause or resume
+	paused    bool
+}
+
+// act folds one verified act. The bus has checked its signature.
+func (a *Actuator) act(e streams.Event) {
+	act, ok := e.Msg.(*schemas.Act)
+	if !ok {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch act.Act {
+	case schemas.ActHeartbeat:
+		a.acts.heartbeat = max(a.acts.heartbeat, e.Time)
+	case schemas.ActPause, schemas.ActResume:
+		if e.Seq > a.acts.switched {
+			a.acts.switched, a.acts.paused = e.Seq, act.Act == schemas.ActPause
+			a.log.Info("new moves", "paused", a.acts.paused, "by", act.By, "why", act.Why)
+		}
+	case schemas.ActAbort, schemas.ActResolve:
+		for _, m := range a.moves {
+			if m.meant(act) {
+				a.tell(m, act)
+			}
+		}
+	}
+}
+
+// meant reports that the act speaks of this move and not of one before it.
+func (m *move) meant(act *schemas.Act) bool {
+	if act.Command != "" {
+		return act.Command == m.id
+	}
+	return act.VM == m.vm && act.Time >= m.started
+}
+
+func (a *Actuator) tell(m *move, act *schemas.Act) {
+	a.log.Info("operator's word on a move", "act", act.Act, "command", m.id, "by", act.By, "why", act.Why)
+	if act.Act == schemas.ActAbort {
+		select {
+		case <-m.abort:
+		default:
+			close(m.abort)
+		}
+		return
+	}
+	where := migration.RunsAtDestination
+	if act.RunsAt == a.cfg.Host {
+		where = migration.RunsAtSource
+	} else if act.RunsAt == "" {
+		return // says nothing
+	}
+	select {
+	case m.resolve <- where:
+	default: // one word waits already
+	}
+}

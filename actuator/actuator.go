@@ -1,0 +1,249 @@
+package actuator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/foreshift/foreshift/actuator/libvirt"
+	"github.com/foreshift/foreshift/actuator/migration"
+	"github.com/foreshift/foreshift/schemas"
+	"github.com/foreshift/foreshift/streams"
+)
+
+// bus is what an actuator needs of [streams.Bus].
+type bus interface {
+	Publish(context.Context, streams.Out) (uint64, error)
+	LastUnder(ctx context.Context, stream, filter string) (*streams.Received, error)
+	Work(ctx context.Context, durable string, handle func(context.Context, *streams.Received) streams.Verdict) error
+	Consume(ctx context.Context, service string, in streams.Input, handle func(streams.Event)) error
+	Serve(ctx context.Context, subject string, handle func(context.Context, *streams.Received) schemas.Message) error
+	Request(ctx context.Context, subject string, m schemas.Message) (*streams.Received, error)
+}
+
+// Config says which host an actuator serves, and what it may rely on.
+type Config struct {
+	Bus            *streams.Bus
+	Host           schemas.HostID
+	URI            string               // of the host's libvirt: see [libvirt.Open]
+	StateDir       string               // the journal is in StateDir/actuator/<host>
+	Authorities    *streams.Authorities // pinned keys
+	MigrateAddress string               // where a source's QEMU connects to this host; empty: libvirt chooses
+	MaxMoves       int                  // moves this host leads at a time; 0 is 4
+	Limits         *migration.Limits    // nil: [migration.DefaultLimits]
+	Log            *slog.Logger
+	Registry       prometheus.Registerer
+
+	// For tests: other hosts than libvirt's, another clock.
+	source   SourceHost
+	incoming Incoming
+	clock    func() int64
+	catchUp  time.Duration
+	calls    *libvirt.Limits
+	bus      bus
+	crash    func(migration.Verb) bool
+}
+
+// Validate reports every fault of the configuration at once.
+func (c *Config) Validate() error {
+	var errs []error
+	if c.Bus == nil && c.bus == nil {
+		errs = append(errs, errors.New("bus: missing"))
+	}
+	if err := schemas.CheckToken("host", string(c.Host)); err != nil {
+		errs = append(errs, err)
+	}
+	if c.URI == "" && c.source == nil {
+		errs = append(errs, errors.New("uri: missing; for example qemu:///system"))
+	}
+	if c.StateDir == "" {
+		errs = append(errs, errors.New("state directory: missing"))
+	}
+	if c.Authorities == nil {
+		errs = append(errs, errors.New("authorities: missing; without pinned keys nobody's word counts"))
+	}
+	if c.MaxMoves < 0 {
+		errs = append(errs, fmt.Errorf("max moves: %d is below 0", c.MaxMoves))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("actuator %s: %w", c.Host, err)
+	}
+	return nil
+}
+
+// Actuator is one host's.
+type Actuator struct {
+	cfg      Config
+	bus      bus
+	log      *slog.Logger
+	limits   migration.Limits
+	rules    *migration.Rules
+	now      func() int64
+	met      *metrics
+	j        *journal
+	host     *libvirt.Host
+	source   SourceHost
+	receiver *Receiver
+	began    int64
+
+	mu    sync.Mutex
+	moves map[schemas.VMID]*move
+	acts  acts
+	wg    sync.WaitGroup
+}
+
+// New checks the configuration; nothing is opened before Run.
+func New(cfg Config) (*Actuator, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	a := &Actuator{cfg: cfg, bus: cfg.bus, log: cfg.Log, limits: migration.DefaultLimits(), rules: migration.DefaultRules(), now: cfg.clock,
+		moves: map[schemas.VMID]*move{}}
+	if a.bus == nil {
+		a.bus = cfg.Bus
+	}
+	if a.log == nil {
+		a.log = slog.Default()
+	}
+	a.log = a.log.With("service", "actuator", "host", string(cfg.Host))
+	if cfg.Limits != nil {
+		a.limits = *cfg.Limits
+	}
+	if a.cfg.catchUp == 0 {
+		a.cfg.catchUp = catchUp
+	}
+	if a.cfg.MaxMoves == 0 {
+		a.cfg.MaxMoves = 4
+	}
+	if a.now == nil {
+		a.now = func() int64 { return time.Now().UnixNano() }
+	}
+	var err error
+	if a.met, err = newMetrics(cfg.Registry, cfg.Host); err != nil {
+		return nil, fmt.Errorf("actuator %s: %w", cfg.Host, err)
+	}
+	return a, nil
+}
+
+// tendEvery is how often a destination looks after what is left open.
+const tendEvery = 5 * time.Second
+
+// Run reads the journal, reconciles what is open with what the hosts say, then
+// serves requests and consumes commands until ctx ends. For moves under way then,
+// see the package's promises.
+func (a *Actuator) Run(ctx context.Context) (err error) {
+	a.began = a.now()
+	if a.j, err = openJournal(filepath.Join(a.cfg.StateDir, "actuator", string(a.cfg.Host))); err != nil {
+		return fmt.Errorf("actuator %s: %w", a.cfg.Host, err)
+	}
+	defer func() { err = errors.Join(err, a.j.close()) }()
+	a.source = a.cfg.source
+	incoming := a.cfg.incoming
+	if a.source == nil {
+		calls := libvirt.DefaultLimits
+		if a.cfg.calls != nil {
+			calls = *a.cfg.calls
+		}
+		if a.host, err = libvirt.OpenWith(ctx, a.cfg.URI, calls); err != nil {
+			return fmt.Errorf("actuator %s: %w", a.cfg.Host, err)
+		}
+		defer a.host.Close()
+		a.source, incoming = a.host.Source(), a.host.Destination(a.cfg.MigrateAddress)
+		vms, err := a.host.List(ctx)
+		if err != nil {
+			return fmt.Errorf("actuator %s: %w", a.cfg.Host, err)
+		}
+		a.log.Info("host reached", "uri", a.cfg.URI, "vms", len(vms))
+	}
+	a.receiver = newReceiver(incoming, a.j, a.rules, a.limits, a.now)
+	for _, err := range a.receiver.tend(ctx) {
+		a.log.Warn("left open for later", "err", err)
+	}
+
+	run, cancel := context.WithCancel(ctx)
+	defer cancel()
+	errs := make(chan error, 4)
+	var services sync.WaitGroup
+	start := func(f func() error) {
+		services.Add(1)
+		go func() {
+			defer services.Done()
+			err := f()
+			if run.Err() != nil && errors.Is(err, context.Canceled) {
+				err = nil // it was told to end while it began
+			}
+			errs <- err
+			cancel() // one that ends, ends all
+		}()
+	}
+	start(func() error { return a.serve(run) })
+	start(func() error {
+		in := streams.Input{Stream: streams.Acts, Filters: actSubjects, From: streams.FromLastPerSubject}
+		return a.bus.Consume(run, "actuator", in, a.act)
+	})
+	start(func() error { return a.tendLoop(run) })
+	for _, m := range a.j.open() {
+		a.recover(ctx, m)
+	}
+	start(func() error {
+		return a.bus.Work(run, streams.DurableActuator(a.cfg.Host), func(_ context.Context, r *streams.Received) streams.Verdict { return a.command(ctx, r) })
+	})
+	services.Wait()
+	a.wg.Wait()
+	close(errs)
+	for e := range errs {
+		err = errors.Join(err, e)
+	}
+	if err != nil {
+		err = fmt.Errorf("actuator %s: %w", a.cfg.Host, err)
+	}
+	return err
+}
+
+func (a *Actuator) tendLoop(ctx context.Context) error {
+	t := time.NewTicker(tendEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+			for _, err := range a.receiver.tend(ctx) {
+				a.log.Warn("left open for later", "err", err)
+			}
+		}
+	}
+}
+
+// metrics are the actuator's counters.
+type metrics struct {
+	outcomes        *prometheus.CounterVec
+	refusedRequests *prometheus.CounterVec
+	unknown         prometheus.Gauge
+	seconds         prometheus.Histogram
+}
+
+func newMetrics(r prometheus.Registerer, host schemas.HostID) (*metrics, error) {
+	labels := prometheus.Labels{"host": string(host)}
+	m := &metrics{
+		outcomes:        prometheus.NewCounterVec(prometheus.CounterOpts{Name: "foreshift_actuator_outcomes_total", Help: "Outcomes published, by result and reason.", ConstLabels: labels}, []string{"result", "reason"}),
+		refusedRequests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "foreshift_actuator_requests_refused_total", Help: "Requests of other actuators refused, by reason.", ConstLabels: labels}, []string{"reason"}),
+		unknown:         prometheus.NewGauge(prometheus.GaugeOpts{Name: "foreshift_actuator_unknown_moves", Help: "Moves whose end nobody knows.", ConstLabels: labels}),
+		seconds:         prometheus.NewHistogram(prometheus.HistogramOpts{Name: "foreshift_actuator_move_seconds", Help: "Duration of moves that ended.", ConstLabels: labels, Buckets: []float64{1, 2, 5, 10, 20, 60, 120, 300, 900}}),
+	}
+	if r == nil {
+		return m, nil
+	}
+	for _, c := range []prometheus.Collector{m.outcomes, m.refusedRequests, m.unknown, m.seconds} {
+		if err := r.Register(c); err != nil {
+			return nil, fmt.Errorf("metrics: %w", err)
+		}
+	}
+	return m, nil
+}

@@ -1,0 +1,244 @@
+package actuator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/foreshift/foreshift/actuator/migration"
+	"github.com/foreshift/foreshift/schemas"
+	"github.com/foreshift/foreshift/streams"
+)
+
+// move is one move this host leads.
+type move struct {
+	id      schemas.CommandID
+	vm      schemas.VMID
+	started schemas.Time
+	abort   chan struct{}
+	resolve chan migration.Resolve
+	ending  bool // its outcome is being published: the VM is free in a moment
+}
+
+// catchUp is how long a new actuator waits for its first heartbeat before it
+// refuses for want of one: the acts may not have been read yet.
+const catchUp = 5 * time.Second
+
+// command judges one command and, when it may start, starts it. The command is
+// acknowledged once the journal holds what was decided.
+func (a *Actuator) command(ctx context.Context, r *streams.Received) streams.Verdict {
+	c, ok := r.Msg.(*schemas.Command)
+	if !ok {
+		return streams.Reject(fmt.Errorf("%s: want a command, not %T", r.Subject, r.Msg))
+	}
+	order := r.Signed()
+	f := a.facts(ctx, c, order)
+	if g, ok := a.j.seen(c.ID); ok && g.seq == r.Seq && f.Signature.OK() {
+		// The same message again: it was judged, but the acknowledgement was lost.
+		if g.why == nil {
+			return streams.Ack()
+		}
+		return a.refuse(ctx, c, r.Seq, f, *g.why)
+	}
+	why := a.rules.Admit(f)
+	if why.Code == schemas.ReasonHeartbeat && f.Heartbeat == 0 && f.Now-a.began < int64(a.cfg.catchUp) {
+		return streams.Retry(time.Second)
+	}
+	if why.Code == schemas.ReasonMoving && a.ending(c.VM) {
+		return streams.Retry(100 * time.Millisecond)
+	}
+	if !why.OK() {
+		if f.Signature.OK() && c.Run == "" && c.Source == a.cfg.Host && why.Code != schemas.ReasonSeen && why.Code != schemas.ReasonEpoch {
+			// Genuine and for us: it shall never start later.
+			if err := a.j.write(entry{VM: c.VM, Time: schemas.Time(f.Now), Fence: r.Seq, ID: c.ID, Why: &why}); err != nil {
+				a.log.Error("refusal not recorded", "command", c.ID, "err", err)
+				return streams.Retry(time.Second)
+			}
+		}
+		return a.refuse(ctx, c, r.Seq, f, why)
+	}
+	t := migration.Ticket{Command: c, Epoch: r.Seq, Order: order}
+	rec := moveRecord{Mark: migration.MarkAccepted, Written: f.Now, Epoch: r.Seq, Started: schemas.Time(f.Now), Command: c, Order: order}
+	if err := a.j.write(entry{VM: c.VM, Time: rec.Started, Fence: r.Seq, ID: c.ID, Move: &rec}); err != nil {
+		why := schemas.Reason{Code: schemas.ReasonJournal, Detail: err.Error()}
+		return a.refuse(ctx, c, r.Seq, f, why)
+	}
+	a.start(ctx, t, rec, migration.Start(r.Seq, deadline(c), f.Now, a.limits))
+	return streams.Ack()
+}
+
+func (a *Actuator) ending(vm schemas.VMID) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	m := a.moves[vm]
+	return m == nil || m.ending
+}
+
+// deadline of a move: the command's own.
+func deadline(c *schemas.Command) int64 { return int64(c.Deadline) }
+
+// facts gathers what the rules judge by. The clock is read last.
+func (a *Actuator) facts(ctx context.Context, c *schemas.Command, order schemas.Signed) migration.Facts {
+	f := migration.Facts{Command: c, Seq: order.Sequence, Host: a.cfg.Host, Fence: a.j.fence(c.VM)}
+	if err := a.cfg.Authorities.VerifyCommand(order); err != nil {
+		f.Signature = streams.ReasonOf(err)
+	} else if order.Subject != streams.SubjectCommand(c.VM, c.Source, c.Destination) {
+		f.Signature = schemas.Reason{Code: schemas.ReasonInvalid, Detail: "subject and command do not agree"}
+	}
+	_, f.Seen = a.j.seen(c.ID)
+	a.mu.Lock()
+	f.Heartbeat, f.Paused = a.acts.heartbeat, a.acts.paused
+	_, f.Moving = a.moves[c.VM]
+	f.Busy = len(a.moves) >= a.cfg.MaxMoves
+	a.mu.Unlock()
+	if f.Signature.OK() {
+		look, cancel := context.WithTimeout(ctx, lookLimit)
+		defer cancel()
+		if seen, err := a.source.Observe(look, c.VM); err == nil {
+			f.Source, f.Foreign = seen.Copy, seen.Job
+		}
+	}
+	f.Now = a.now()
+	return f
+}
+
+// refuse puts the refusal on the VM's record.
+func (a *Actuator) refuse(ctx context.Context, c *schemas.Command, seq uint64, f migration.Facts, why schemas.Reason) streams.Verdict {
+	a.log.Info("command refused", "command", c.ID, "vm", c.VM, "epoch", seq, "why", why.String())
+	err := a.publish(ctx, schemas.Outcome{
+		Command: c.ID, Epoch: seq, VM: c.VM, Host: a.cfg.Host, Source: c.Source, Destination: c.Destination, Time: schemas.Time(a.now()),
+		Result: schemas.ResultRefused, Reason: why, SourceSeen: f.Source.String(), Predicted: c.Predicted,
+	})
+	if err != nil {
+		a.log.Warn("refusal not published yet", "command", c.ID, "err", err)
+		return streams.Retry(time.Second)
+	}
+	return streams.Ack()
+}
+
+// publish puts an outcome on the VM's record. Outcomes must land: a lost race is
+// run again with the record read anew.
+func (a *Actuator) publish(ctx context.Context, o schemas.Outcome) error {
+	o.Reason = bounded(o.Reason)
+	if o.Reason.Code == "" {
+		o.Reason.Code = schemas.ReasonOK
+	}
+	out := streams.Out{Subject: streams.SubjectOutcome(o.VM, o.Host), ID: fmt.Sprintf("%s.%d.%s", o.Command, o.Epoch, o.Result), Msg: &o}
+	for try := 0; ; try++ {
+		expect := &streams.Expect{Filter: streams.RecordOf(o.VM)}
+		last, err := a.bus.LastUnder(ctx, streams.Migrations, expect.Filter)
+		switch {
+		case err == nil:
+			expect.Seq = last.Seq
+		case !errors.Is(err, streams.ErrNotFound):
+			return fmt.Errorf("outcome of %s: %w", o.Command, err)
+		}
+		out.Expect = expect
+		_, err = a.bus.Publish(ctx, out)
+		if err == nil {
+			a.met.outcomes.WithLabelValues(string(o.Result), string(o.Reason.Code)).Inc()
+			return nil
+		}
+		if !errors.Is(err, streams.ErrLostRace) || try >= 20 || ctx.Err() != nil {
+			return fmt.Errorf("outcome of %s: %w", o.Command, err)
+		}
+	}
+}
+
+// recover takes up a move that the journal holds open.
+func (a *Actuator) recover(ctx context.Context, rec moveRecord) {
+	a.log.Info("move taken up from the journal", "command", rec.Command.ID, "vm", rec.Command.VM, "epoch", rec.Epoch, "mark", rec.Mark)
+	t := migration.Ticket{Command: rec.Command, Epoch: rec.Epoch, Order: rec.Order}
+	a.start(ctx, t, rec, migration.Recover(rec.Mark, rec.Epoch, rec.Unknown, rec.Written, deadline(rec.Command), a.now(), a.limits))
+}
+
+// start drives a move in a goroutine of its own.
+func (a *Actuator) start(ctx context.Context, t migration.Ticket, rec moveRecord, s migration.State) {
+	c := t.Command
+	m := &move{id: c.ID, vm: c.VM, started: rec.Started, abort: make(chan struct{}), resolve: make(chan migration.Resolve, 1)}
+	a.mu.Lock()
+	a.moves[c.VM] = m
+	a.mu.Unlock()
+	log := a.log.With("command", c.ID, "vm", c.VM, "name", c.Name, "epoch", t.Epoch, "destination", c.Destination)
+	write := func(change func(*moveRecord)) error {
+		change(&rec)
+		copied := rec
+		return a.j.write(entry{VM: c.VM, Time: schemas.Time(a.now()), Move: &copied})
+	}
+	if rec.Unknown {
+		a.met.unknown.Inc()
+	}
+	// Telling people must not lengthen the switchover: it has a goroutine of its own.
+	news := make(chan schemas.Progress, 8)
+	a.wg.Add(1)
+	go func() {
+		defer a.wg.Done()
+		for p := range news {
+			a.progress(ctx, p)
+		}
+	}()
+	d := &Drive{
+		Source: a.source, Destination: &remote{a.bus, a.cfg.Authorities, a.cfg.Host, c.Destination, a.now}, Ticket: t, State: s, Started: rec.Started,
+		Rules: a.rules, Now: a.now, Abort: m.abort, Resolve: m.resolve,
+		Fence: func() uint64 { return a.j.fence(c.VM) },
+		Mark: func(k migration.Mark) error {
+			return write(func(r *moveRecord) { r.Mark, r.Written = k, a.now() })
+		},
+		Progress: func(p schemas.Progress) {
+			select {
+			case news <- p:
+			default: // the bus is slow: the next will do
+			}
+		},
+		Report: func(ctx context.Context, o schemas.Outcome) error {
+			if o.Result != schemas.ResultUnknown {
+				a.mu.Lock()
+				m.ending = true
+				a.mu.Unlock()
+			}
+			if err := a.publish(ctx, o); err != nil {
+				return errors.Join(migration.ErrUnclear, err)
+			}
+			log.Info("outcome", "result", o.Result, "why", o.Reason.String(), "runs_at", o.RunsAt, "downtime_ms", o.Downtime, "seconds", o.Duration)
+			if o.Result == schemas.ResultUnknown {
+				a.met.unknown.Inc()
+				return write(func(r *moveRecord) { r.Unknown = true })
+			}
+			a.met.seconds.Observe(float64(o.Duration))
+			return write(func(r *moveRecord) { r.Mark, r.Written = migration.MarkEnded, a.now() })
+		},
+		Note: func(s migration.State, act migration.Action, why schemas.Reason) {
+			log.Debug("next", "stage", s.Stage.String(), "act", act.Verb.String(), "why", why.String())
+		},
+	}
+	if a.cfg.crash != nil {
+		d.crash = a.cfg.crash
+	}
+	a.wg.Add(1)
+	go func() {
+		defer a.wg.Done()
+		defer close(news)
+		end := d.Run(ctx)
+		if end.Stage != migration.Ended {
+			a.source.Drop(c.VM)
+			log.Warn("move left to the journal", "stage", end.Stage.String())
+		}
+		if rec.Unknown {
+			a.met.unknown.Dec()
+		}
+		a.mu.Lock()
+		delete(a.moves, c.VM)
+		a.mu.Unlock()
+	}()
+}
+
+// progress is telemetry: one that is lost is replaced by the next.
+func (a *Actuator) progress(ctx context.Context, p schemas.Progress) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	id := fmt.Sprintf("%s.%d.%d", p.Command, p.Epoch, p.Time)
+	if _, err := a.bus.Publish(ctx, streams.Out{Subject: streams.SubjectProgress(p.VM), ID: id, Msg: &p}); err != nil {
+		a.log.Warn("progress not published", "vm", p.VM, "err", err)
+	}
+}

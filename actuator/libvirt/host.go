@@ -1,0 +1,234 @@
+package libvirt
+
+import (
+	"context"
+	"encoding/xml"
+	"fmt"
+	"log/slog"
+	"math"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	lv "github.com/digitalocean/go-libvirt"
+
+	"github.com/foreshift/foreshift/actuator/migration"
+	"github.com/foreshift/foreshift/schemas"
+)
+
+// flags of every phase of every move. PAUSED is what makes it a two-phase commit:
+// neither side can run the VM by itself after the transfer.
+const flags = lv.MigrateLive | lv.MigratePaused | lv.MigrateChangeProtection | lv.MigrateAbortOnError | lv.MigratePersistDest | lv.MigrateUndefineSource
+
+// labShared is set when disks lie on the laboratory's shared directory, which
+// libvirt takes for a local one.
+var labShared atomic.Bool
+
+// AllowLabSharedDirectory makes this process add VIR_MIGRATE_UNSAFE, for guests
+// whose disks lie in the directory that the laboratory's hosts share on one
+// machine. internal/lab alone calls it; nothing that reads a configuration may.
+func AllowLabSharedDirectory() { labShared.Store(true) }
+
+func phaseFlags() lv.DomainMigrateFlags {
+	if labShared.Load() {
+		return flags | lv.MigrateUnsafe
+	}
+	return flags
+}
+
+// Host is one host's daemon. Looks go over a connection of its own, which is made
+// anew when it is lost; each move has another.
+type Host struct {
+	t   target
+	lim Limits
+	log *slog.Logger
+
+	mu    sync.Mutex
+	watch *conn
+	out   map[schemas.VMID]*session
+	in    map[schemas.VMID]*session
+}
+
+// session is one move on this host, bound to one connection.
+type session struct {
+	c       *conn
+	dom     lv.Domain
+	epoch   uint64
+	name    string
+	events  <-chan Event
+	params  []lv.TypedParam // source: for Perform3
+	reply   migration.Reply // destination: Prepare3's, for a request that comes again
+	started bool            // Perform3 is under way
+	through bool            // Perform3 has succeeded
+}
+
+// Open connects to a host's daemon. It accepts qemu:///system,
+// qemu+unix:///system?socket=PATH and qemu+tcp://host:port/system.
+func Open(ctx context.Context, uri string) (*Host, error) {
+	return OpenWith(ctx, uri, DefaultLimits)
+}
+
+// OpenWith is [Open] with other deadlines.
+func OpenWith(ctx context.Context, uri string, lim Limits) (*Host, error) {
+	t, err := parse(uri)
+	if err != nil {
+		return nil, err
+	}
+	h := &Host{t: t, lim: lim, log: slog.Default(), out: map[schemas.VMID]*session{}, in: map[schemas.VMID]*session{}}
+	if _, err := h.conn(ctx); err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+// Close ends all connections; the daemon cancels what was under way.
+func (h *Host) Close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.watch != nil {
+		h.watch.close()
+	}
+	for _, m := range []map[schemas.VMID]*session{h.out, h.in} {
+		for vm, s := range m {
+			s.c.close()
+			delete(m, vm)
+		}
+	}
+}
+
+// conn gives the connection for looks.
+func (h *Host) conn(ctx context.Context) (*conn, error) {
+	h.mu.Lock()
+	c := h.watch
+	h.mu.Unlock()
+	if c != nil && c.alive() {
+		return c, nil
+	}
+	n, err := connect(ctx, h.t, h.lim)
+	if err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.watch != nil && h.watch != c && h.watch.alive() {
+		n.close() // another caller was first
+		return h.watch, nil
+	}
+	if c != nil {
+		c.close()
+	}
+	h.watch = n
+	return n, nil
+}
+
+// see observes a VM over the connection for looks.
+func (h *Host) see(ctx context.Context, vm schemas.VMID) (migration.Seen, error) {
+	c, err := h.conn(ctx)
+	if err != nil {
+		return migration.Seen{}, err
+	}
+	return c.see(ctx, vm)
+}
+
+func (h *Host) session(m map[schemas.VMID]*session, vm schemas.VMID) *session {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := m[vm]
+	if s != nil && !s.c.alive() {
+		delete(m, vm)
+		return nil
+	}
+	return s
+}
+
+// end forgets a move and closes its connection.
+func (h *Host) end(m map[schemas.VMID]*session, vm schemas.VMID) {
+	h.mu.Lock()
+	s := m[vm]
+	delete(m, vm)
+	h.mu.Unlock()
+	if s != nil {
+		s.c.close()
+	}
+}
+
+// List gives the VMs of the host, running or not.
+func (h *Host) List(ctx context.Context) ([]schemas.VMID, error) {
+	c, err := h.conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	doms, err := call(ctx, c, "list", c.lim.Quick, func() ([]lv.Domain, error) {
+		d, _, err := c.l.ConnectListAllDomains(1, 0)
+		return d, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	vms := make([]schemas.VMID, len(doms))
+	for i, d := range doms {
+		vms[i] = schemas.VMID(d.UUID)
+	}
+	return vms, nil
+}
+
+// destroy ends and undefines this host's copy. The rules have been asked before.
+func (h *Host) destroy(ctx context.Context, vm schemas.VMID) error {
+	c, err := h.conn(ctx)
+	if err != nil {
+		return err
+	}
+	dom, err := c.lookup(ctx, vm)
+	if isNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	seen, err := c.see(ctx, vm)
+	if err != nil {
+		return err
+	}
+	if seen.Copy == migration.Paused || seen.Copy == migration.Running {
+		err := do(ctx, c, "destroy "+vm.String(), c.lim.Phase, func() error { return c.l.DomainDestroyFlags(dom, 0) })
+		if err != nil && !isNotFound(err) {
+			return err
+		}
+	}
+	const undefine = lv.DomainUndefineManagedSave | lv.DomainUndefineSnapshotsMetadata | lv.DomainUndefineCheckpointsMetadata | lv.DomainUndefineKeepNvram
+	if _, err := c.lookup(ctx, vm); isNotFound(err) {
+		return nil // it was transient, or undefined with its end
+	}
+	err = do(ctx, c, "undefine "+vm.String(), c.lim.Phase, func() error { return c.l.DomainUndefineFlags(dom, undefine) })
+	if isNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// identity reads name and UUID out of a domain's XML.
+func identity(doc string) (name string, vm schemas.VMID, err error) {
+	var d struct {
+		Name string `xml:"name"`
+		UUID string `xml:"uuid"`
+	}
+	if err := xml.Unmarshal([]byte(doc), &d); err != nil {
+		return "", vm, fmt.Errorf("domain XML: %w", err)
+	}
+	if vm, err = schemas.ParseVMID(strings.TrimSpace(d.UUID)); err != nil {
+		return "", vm, fmt.Errorf("domain XML: %w", err)
+	}
+	if d.Name == "" {
+		return "", vm, fmt.Errorf("domain XML of %s: no name", vm)
+	}
+	return d.Name, vm, nil
+}
+
+func text(key, v string) lv.TypedParam {
+	return lv.TypedParam{Field: key, Value: *lv.NewTypedParamValueString(v)}
+}
+
+// mebibytes is libvirt's unit of migration speed; at least 1, since 0 is no limit.
+func mebibytes(r schemas.BytesPerSecond) uint64 {
+	return uint64(max(1, math.Round(float64(r)/(1<<20))))
+}

@@ -1,0 +1,120 @@
+package migration
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/foreshift/foreshift/schemas"
+)
+
+// HeartbeatLimit is how old the active placer's last heartbeat may be for a move to
+// start.
+const HeartbeatLimit = 30 * time.Second
+
+// MaxMessage bounds what a request can carry: domain XML and cookies together, with
+// room for base64 and the envelope under the servers' 8 MB.
+const MaxMessage = 5 << 20
+
+// Facts is what a host knows when a command reaches it.
+type Facts struct {
+	Command   *schemas.Command
+	Signature schemas.Reason // what the verification said; zero when good
+	Seq       uint64         // the command's sequence: its epoch
+	Host      schemas.HostID
+	Now       int64
+	Fence     uint64 // this host's, from disk
+	Seen      bool   // the id has been here before
+	Heartbeat int64  // ns: time of the newest verified heartbeat, 0 if none
+	Paused    bool   // an operator has stopped new moves
+	Moving    bool   // this host already moves the VM
+	Busy      bool   // this host moves as many VMs as it may
+	Source    Copy
+	Foreign   bool // a job that is not ours runs on the VM
+}
+
+// Admit says whether a command may start: a zero reason, or the first objection.
+func Admit(f Facts) schemas.Reason { return defaultRules.Admit(f) }
+
+// Admit is [Admit] under other rules.
+func (r *Rules) Admit(f Facts) schemas.Reason { return ask(r.Admission, f) }
+
+var admissionGuards = []Guard[Facts]{
+	{"signature", func(f Facts) schemas.Reason { return f.Signature }},
+	{"replay", func(f Facts) schemas.Reason {
+		if f.Command.Run != "" {
+			return no(schemas.ReasonReplay, "the command comes from replay "+f.Command.Run)
+		}
+		return schemas.Reason{}
+	}},
+	{"host", func(f Facts) schemas.Reason {
+		if f.Command.Source != f.Host {
+			return no(schemas.ReasonWrongHost, "the command's source is "+string(f.Command.Source)+", this host is "+string(f.Host))
+		}
+		if f.Command.Destination == f.Command.Source {
+			return no(schemas.ReasonSelf, "source and destination are the same host")
+		}
+		return schemas.Reason{}
+	}},
+	{"unseen", func(f Facts) schemas.Reason {
+		if f.Seen {
+			return no(schemas.ReasonSeen, "the command's id has been here before")
+		}
+		return schemas.Reason{}
+	}},
+	{"epoch", func(f Facts) schemas.Reason {
+		if f.Fence <= f.Command.AfterSeq && f.Command.AfterSeq < f.Seq {
+			return schemas.Reason{}
+		}
+		return no(schemas.ReasonEpoch, fmt.Sprintf("want fence %d <= after_seq %d < sequence %d", f.Fence, f.Command.AfterSeq, f.Seq))
+	}},
+	{"expiry", func(f Facts) schemas.Reason {
+		if late := f.Now - int64(f.Command.Expires); late > 0 {
+			return no(schemas.ReasonExpired, "expired "+time.Duration(late).Round(time.Millisecond).String()+" ago")
+		}
+		if f.Command.Deadline != 0 && f.Now >= int64(f.Command.Deadline) {
+			return no(schemas.ReasonTooLate, "the move's deadline has passed")
+		}
+		return schemas.Reason{}
+	}},
+	{"paused", func(f Facts) schemas.Reason {
+		if f.Paused {
+			return no(schemas.ReasonPaused, "an operator has paused new moves")
+		}
+		return schemas.Reason{}
+	}},
+	{"heartbeat", func(f Facts) schemas.Reason {
+		if age := f.Now - f.Heartbeat; f.Heartbeat == 0 || age > int64(HeartbeatLimit) || age < -int64(HeartbeatLimit) {
+			return no(schemas.ReasonHeartbeat, "no fresh heartbeat of the control plane")
+		}
+		return schemas.Reason{}
+	}},
+	{"moving", func(f Facts) schemas.Reason {
+		if f.Moving {
+			return no(schemas.ReasonMoving, "this host already moves the VM")
+		}
+		return schemas.Reason{}
+	}},
+	{"busy", func(f Facts) schemas.Reason {
+		if f.Busy {
+			return no(schemas.ReasonBudgetHost, "this host moves as many VMs as it may")
+		}
+		return schemas.Reason{}
+	}},
+	{"running-here", func(f Facts) schemas.Reason {
+		switch f.Source {
+		case Running:
+			return schemas.Reason{}
+		case Unreachable:
+			return no(schemas.ReasonLibvirt, "this host's libvirt does not answer")
+		case Paused:
+			return no(schemas.ReasonNotRunning, "the VM is paused")
+		}
+		return no(schemas.ReasonNotHere, "the VM does not run here: "+f.Source.String())
+	}},
+	{"foreign-job", func(f Facts) schemas.Reason {
+		if f.Foreign {
+			return no(schemas.ReasonForeignJob, "a job that is not ours runs on the VM")
+		}
+		return schemas.Reason{}
+	}},
+}

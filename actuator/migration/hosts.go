@@ -1,0 +1,84 @@
+package migration
+
+import (
+	"errors"
+
+	"github.com/foreshift/foreshift/schemas"
+)
+
+// ErrUnclear marks an error after which nobody knows whether the call took effect:
+// a time-out, a lost connection. It never says anything about the VM.
+var ErrUnclear = errors.New("the call's result is unknown")
+
+// HowOf classifies the error of an act. A context that ended is as unclear as a
+// lost connection.
+func HowOf(err error) How {
+	switch {
+	case err == nil:
+		return Done
+	case errors.Is(err, ErrUnclear):
+		return Unknown
+	}
+	return Refused
+}
+
+// Seen is what one host says of its copy now.
+type Seen struct {
+	Copy     Copy
+	Incoming bool   // paused because a transfer comes in
+	Foreign  bool   // paused, but not by a migration
+	Job      bool   // a job runs on it
+	CPU      uint64 // ns of CPU time since its QEMU began; 0 not told
+	Balloon  uint64 // when the balloon driver last reported, s; 0 not told
+}
+
+// Ticket names the move a request belongs to, with its authority.
+type Ticket struct {
+	Command *schemas.Command
+	Epoch   uint64
+	Order   schemas.Signed
+}
+
+// VM is the VM that moves.
+func (t Ticket) VM() schemas.VMID { return t.Command.VM }
+
+// Offer is what Begin3 gives and Prepare3 takes.
+type Offer struct {
+	XML    string
+	Cookie []byte
+}
+
+// Reply is what a destination answers. With an error of class [ErrUnclear] it is
+// empty; with another it still tells what was seen.
+type Reply struct {
+	Seen
+	Life     LifeSign
+	Peer     Peer
+	Cookie   []byte         // of Prepare3 or Finish3
+	URI      string         // of Prepare3: where the source's QEMU connects
+	Downtime schemas.Millis // as libvirt measured it; 0 not told
+	Volume   schemas.Bytes  // as libvirt measured it; 0 not told
+	Why      schemas.Reason // why not, when it refused
+}
+
+// Refusal is a destination's or a host's typed no.
+type Refusal struct{ Why schemas.Reason }
+
+func (r *Refusal) Error() string { return r.Why.String() }
+
+// ReasonOf makes a typed reason of an act's error.
+func ReasonOf(err error) schemas.Reason {
+	var r *Refusal
+	var t interface{ Reason() schemas.Reason }
+	switch {
+	case err == nil:
+		return schemas.Reason{}
+	case errors.As(err, &r):
+		return r.Why
+	case errors.As(err, &t):
+		return t.Reason()
+	case errors.Is(err, ErrUnclear):
+		return schemas.Reason{Code: schemas.ReasonUnreachable, Detail: err.Error()}
+	}
+	return schemas.Reason{Code: schemas.ReasonLibvirt, Detail: err.Error()}
+}

@@ -1,0 +1,111 @@
+package migration
+
+import (
+	"fmt"
+	"math/rand"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/foreshift/foreshift/schemas"
+)
+
+// moves is how many random moves one check of rapid makes; rapid makes 100 checks.
+const moves = 300
+
+var drawFaults = rapid.Custom(func(t *rapid.T) faults {
+	odd := func(name string, most int) int { return rapid.IntRange(0, most).Draw(t, name) }
+	return faults{
+		Lose: odd("lose", 250), LoseReply: odd("lose-reply", 250), Delay: odd("delay", 200), Double: odd("double", 200),
+		Stale: odd("stale", 100), CrashSource: odd("crash-source", 80), CrashDestination: odd("crash-destination", 80),
+		PerformFails: odd("perform-fails", 300), PerformLost: odd("perform-lost", 300), DiskFails: odd("disk-fails", 60),
+		QEMUDies: odd("qemu-dies", 20), Abort: odd("abort", 200), NoLife: odd("no-life", 300), ShortDeadline: odd("short-deadline", 100),
+		Wake: odd("wake", 100), ResumeFails: odd("resume-fails", 300), Foreign: odd("foreign", 50),
+	}
+})
+
+// play makes one random move and gives the world it left behind.
+func play(rules *Rules, f faults, seed int64, keep bool) *world {
+	w := &world{rng: rand.New(rand.NewSource(seed)), rules: rules, f: f, keep: keep}
+	w.run()
+	return w
+}
+
+// TestRandomMoves: whatever is lost, doubled, reordered and killed, no VM ever runs
+// twice, none is lost, and every move ends or is said to be unknown.
+func TestRandomMoves(t *testing.T) {
+	results := map[schemas.Result]int{}
+	n := 0
+	rapid.Check(t, func(t *rapid.T) {
+		f := drawFaults.Draw(t, "faults")
+		seed := rapid.Int64().Draw(t, "seed")
+		for i := range int64(moves) {
+			w := play(defaultRules, f, seed+i, false)
+			if w.bad != "" {
+				t.Fatalf("seed %d: %s\n%s", seed+i, w.bad, play(defaultRules, f, seed+i, true).story())
+			}
+			n++
+			switch {
+			case w.s.Stage == Ended:
+				results[w.result]++
+			default:
+				results[schemas.ResultUnknown]++
+			}
+		}
+	})
+	t.Logf("%d moves: %v", n, results)
+	for _, r := range []schemas.Result{schemas.ResultSucceeded, schemas.ResultFailed, schemas.ResultUnknown} {
+		if results[r] == 0 {
+			t.Errorf("no random move ended as %s: the faults do not reach it", r)
+		}
+	}
+}
+
+// TestEveryGuardIsNeeded leaves out one guard at a time: the same random moves must
+// then break an invariant.
+func TestEveryGuardIsNeeded(t *testing.T) {
+	for _, name := range []string{"source-still", "released-before-take-back", "other-running", "life-sign",
+		"own-copy", "both-hosts", "destination-fence", "released", "resume-intent", "nothing-here", "drop-not-running"} {
+		t.Run(name, func(t *testing.T) {
+			rules, err := defaultRules.Without(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rng := rand.New(rand.NewSource(1))
+			for i := range int64(60000) {
+				f := randomFaults(rng)
+				if w := play(rules, f, i, false); w.bad != "" {
+					t.Logf("after %d moves: %s", i+1, w.bad)
+					return
+				}
+			}
+			t.Errorf("60,000 random moves without guard %q broke nothing", name)
+		})
+	}
+}
+
+func randomFaults(rng *rand.Rand) faults {
+	return faults{
+		Lose: rng.Intn(250), LoseReply: rng.Intn(250), Delay: rng.Intn(200), Double: rng.Intn(200), Stale: rng.Intn(100),
+		CrashSource: rng.Intn(80), CrashDestination: rng.Intn(80), PerformFails: rng.Intn(300), PerformLost: rng.Intn(300),
+		DiskFails: rng.Intn(60), QEMUDies: rng.Intn(20), Abort: rng.Intn(200), NoLife: rng.Intn(300), ShortDeadline: rng.Intn(100),
+		Wake: rng.Intn(100), ResumeFails: rng.Intn(300), Foreign: rng.Intn(50),
+	}
+}
+
+func TestWithoutUnknownGuard(t *testing.T) {
+	if _, err := DefaultRules().Without("no-such-guard"); err == nil {
+		t.Fatal("want an error for a guard that does not exist")
+	}
+	if n := len(DefaultRules().Names()); n < 20 {
+		t.Fatalf("%d guards", n)
+	}
+}
+
+func BenchmarkMove(b *testing.B) {
+	for i := range b.N {
+		if w := play(defaultRules, faults{}, int64(i), false); w.result != schemas.ResultSucceeded {
+			b.Fatal(fmt.Sprint(w.result, w.bad))
+		}
+	}
+}

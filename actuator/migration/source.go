@@ -1,0 +1,382 @@
+package migration
+
+import (
+	"time"
+
+	"github.com/foreshift/foreshift/schemas"
+)
+
+// Next takes one step of a move: the new state, what to do now, and why the move
+// stands where it stands. Call it again with [Observation.Did] when an act has
+// ended, and at any time in between (a tick, an event): while an act is under way
+// it asks for nothing but Abort or Drop. The rules are [DefaultRules].
+func Next(s State, o Observation, now int64) (State, []Action, schemas.Reason) {
+	return defaultRules.Next(s, o, now)
+}
+
+// Next is [Next] under other rules.
+func (r *Rules) Next(s State, o Observation, now int64) (State, []Action, schemas.Reason) {
+	if s.Stage == Ended {
+		return s, nil, s.Why
+	}
+	s = absorb(s, o, now)
+	if s.Stage == Ended {
+		return s, nil, s.Why
+	}
+	if s.Wait != None {
+		return r.during(s, o, now)
+	}
+	s = turn(s, o, now)
+	if a, ok := resolved(s, o); ok {
+		return take(s, a), []Action{a}, a.Why
+	}
+	var wish [4]Action
+	held, late := s.Why, overdue(s, o, now)
+	for _, a := range propose(s, o, wish[:0]) {
+		if late && a.Verb != Report && a.Verb != Confirm {
+			continue // first say that nobody knows, then go on looking
+		}
+		if why := r.check(Act{s, o, a, now}); !why.OK() {
+			held = why
+			continue
+		}
+		return take(s, a), []Action{a}, s.Why
+	}
+	return r.hold(s, o, held, now)
+}
+
+// leastTries is how often a move is tried, or looked at, before anyone gives up
+// understanding it: after a restart its clock may already have run out.
+const leastTries = 4
+
+// overdue: the move has not come forward for too long, or what is seen must not be,
+// and nobody has been told yet.
+func overdue(s State, o Observation, now int64) bool {
+	if s.Unknown || s.Stage != HandedOver && s.Stage != RollingBack {
+		return false
+	}
+	if o.Source == Running && o.Destination == Running {
+		return true
+	}
+	if s.Tries < leastTries {
+		return false
+	}
+	limit := s.Limits.Answer
+	if s.Lived {
+		limit = max(limit, s.Limits.Life)
+	}
+	return now-s.Since >= int64(limit)
+}
+
+// absorb takes in how the last act ended.
+func absorb(s State, o Observation, now int64) State {
+	d := o.Did
+	if d.Verb == None || d.Verb != s.Wait {
+		return s
+	}
+	s.Wait = None
+	switch d.Verb {
+	case Begin, Prepare, Perform, HandOver, Confirm:
+		if d.How == Done {
+			s.Since, s.Tries = now, 0
+		}
+	}
+	back := func(s State) State {
+		if s.Why.OK() {
+			s.Why = d.Why
+		}
+		s.Stage, s.Since, s.Tries = RollingBack, now, 0
+		return s
+	}
+	lost := d.How == Unknown
+	switch d.Verb {
+	case Begin:
+		if d.How != Done {
+			return back(s)
+		}
+		s.Stage, s.Bound, s.Open = Preparing, true, true
+	case Prepare:
+		switch {
+		case d.How == Done:
+			s.Stage = Performing
+		case lost && now-s.Since < int64(s.Limits.Answer):
+			s.Tries++ // asked again: the destination answers the same twice
+		default:
+			return back(s)
+		}
+	case Perform:
+		if d.How != Done {
+			// Whoever fails Perform3 ends libvirt's job; a lost connection does too.
+			s.Open = false
+			if lost {
+				s.Bound = false
+			}
+			return back(s)
+		}
+		s.Stage = Performed
+	case HandOver:
+		if d.How != Done {
+			return back(s)
+		}
+		s.Stage = HandedOver
+	case Finish:
+		s.Tries++
+		if d.How == Done && !s.Finished {
+			s.Finished, s.Since, s.Tries = true, now, 0
+		}
+		s.Declined = d.How == Refused && o.Peer.Resumed < s.Epoch
+	case Resume:
+		s.Tries++
+		if d.How == Done && !s.Lived {
+			s.Lived, s.Since, s.Tries = true, now, 0
+		}
+		s.Declined = d.How == Refused && o.Peer.Resumed < s.Epoch
+	case Confirm:
+		s.Bound, s.Open = false, false
+	case TakeBack, Abort:
+		if d.How == Done || lost {
+			s.Open = false
+		}
+		if lost {
+			s.Bound = false
+		}
+		if d.Verb == Abort {
+			s.Open = false // refused: there is nothing to end any more
+		}
+		s.Tries++
+	case Release:
+		s.Tries++
+		if d.How == Refused {
+			s.Declined = false
+		}
+	case Destroy, Observe:
+		s.Tries++
+	case Report:
+		if d.How != Done {
+			s.Tries++
+			break
+		}
+		if s.Result == schemas.ResultUnknown {
+			s.Unknown, s.Result = true, ""
+		} else {
+			s.Stage = Ended
+		}
+	}
+	return s
+}
+
+// during watches over the one act that may take long: the transfer.
+func (r *Rules) during(s State, o Observation, now int64) (State, []Action, schemas.Reason) {
+	if s.Wait != Perform {
+		return s, nil, s.Why
+	}
+	if s.Aborted != 0 {
+		if now-s.Aborted >= int64(s.Limits.AbortGrace) {
+			s.Aborted = now // once per grace
+			return s, []Action{{Verb: Drop}}, s.Why
+		}
+		// Asked again: the first may have come before libvirt's job began.
+		return s, []Action{{Verb: Abort}}, s.Why
+	}
+	switch {
+	case o.Abort:
+		s.Why = schemas.Reason{Code: schemas.ReasonAborted, Detail: "aborted by an operator before switchover"}
+	case now >= s.Deadline:
+		s.Why = schemas.Reason{Code: schemas.ReasonDeadline, Detail: "not switched over by the deadline"}
+	default:
+		return s, nil, s.Why
+	}
+	s.Aborted = now
+	return s, []Action{{Verb: Abort}}, s.Why
+}
+
+// turn changes the stage where the evidence says so.
+func turn(s State, o Observation, now int64) State {
+	switch s.Stage {
+	case Accepted, Preparing, Performing:
+		why := schemas.Reason{}
+		if o.Abort {
+			why = schemas.Reason{Code: schemas.ReasonAborted, Detail: "aborted by an operator before the transfer"}
+		} else if now >= s.Deadline {
+			why = schemas.Reason{Code: schemas.ReasonDeadline, Detail: "the deadline passed before the transfer began"}
+		}
+		if !why.OK() {
+			s.Stage, s.Why, s.Since, s.Tries = RollingBack, why, now, 0
+		}
+	case HandedOver:
+		if released(s, o) {
+			s.Stage, s.Since, s.Tries, s.Finished = RollingBack, now, 0, false
+			s.Why = schemas.Reason{Code: schemas.ReasonRolledBack, Detail: "the destination released the move and has no copy"}
+		}
+	}
+	return s
+}
+
+// released: the destination has durably given the epoch up and holds no copy.
+func released(s State, o Observation) bool {
+	return o.Peer.Released >= s.Epoch && o.Destination.Gone()
+}
+
+// propose lists what would bring the move forward, the boldest first. It is naive
+// on purpose: what may not be done is for the guards to say.
+func propose(s State, o Observation, to []Action) []Action {
+	look := Action{Verb: Observe, After: s.pauseAfter(s.Tries)}
+	switch s.Stage {
+	case Accepted:
+		return append(to, Action{Verb: Begin})
+	case Preparing:
+		return append(to, Action{Verb: Prepare, After: s.pauseAfter(s.Tries)})
+	case Performing:
+		return append(to, Action{Verb: Perform})
+	case Performed:
+		return append(to, Action{Verb: HandOver})
+	case RollingBack:
+		return append(proposeBack(s, o, to), Action{Verb: Release, After: s.pauseAfter(s.Tries)}, look)
+	}
+	// Handed over: forward as long as the destination can.
+	switch o.Destination {
+	case Paused:
+		next := Resume
+		if !s.Finished {
+			next = Finish
+		}
+		ask, back := Action{Verb: next, After: s.pauseAfter(s.Tries)}, Action{Verb: Release, After: s.pauseAfter(s.Tries)}
+		switch {
+		case s.Declined: // it said no, and has no right to run the VM: back, then
+			to = append(to, back, ask)
+		case o.Source == Running:
+			to = append(to, ask, back)
+		default:
+			to = append(to, ask)
+		}
+	case Absent, ShutOff:
+		to = append(to, Action{Verb: TakeBack, After: s.pauseAfter(s.Tries)}, Action{Verb: Release, After: s.pauseAfter(s.Tries)})
+	case Unreachable:
+		if s.Lived {
+			to = append(to, Action{Verb: Confirm, After: s.pauseAfter(s.Tries)})
+		} else {
+			to = append(to, Action{Verb: TakeBack, After: s.pauseAfter(s.Tries)})
+		}
+	case Running:
+		if o.Source == Absent {
+			to = append(to, Action{Verb: Report, After: s.pauseReport(schemas.ResultSucceeded), Result: schemas.ResultSucceeded, Why: schemas.Reason{Code: schemas.ReasonOK}})
+		} else if s.Bound {
+			to = append(to, Action{Verb: Confirm})
+		} else {
+			to = append(to, Action{Verb: Destroy, After: s.pauseAfter(s.Tries)})
+		}
+	}
+	return append(to, look)
+}
+
+func proposeBack(s State, o Observation, to []Action) []Action {
+	switch {
+	case o.Source == Paused && !o.Foreign:
+		return append(to, Action{Verb: TakeBack, After: s.pauseAfter(s.Tries)})
+	case o.Source == Unreachable:
+		return to
+	case s.Open && o.Source == Running:
+		return append(to, Action{Verb: Abort})
+	}
+	why := s.Why
+	if o.Source.Gone() {
+		why = schemas.Reason{Code: schemas.ReasonNotRunning, Detail: "the VM ended at its source before it was handed over"}
+	}
+	return append(to, Action{Verb: Report, After: s.pauseReport(schemas.ResultFailed), Result: schemas.ResultFailed, Why: why})
+}
+
+// hold is reached when the guards let nothing pass, or nothing but looking is left
+// and that has lasted too long.
+func (r *Rules) hold(s State, o Observation, why schemas.Reason, now int64) (State, []Action, schemas.Reason) {
+	if s.Stage == Accepted {
+		a := Action{Verb: Report, After: s.pauseReport(schemas.ResultRefused), Result: schemas.ResultRefused, Why: why}
+		return take(s, a), []Action{a}, why
+	}
+	if s.Stage == Preparing || s.Stage == Performing || s.Stage == Performed {
+		s.Stage, s.Why, s.Since, s.Tries = RollingBack, why, now, 0
+		o.Did = Did{}
+		return r.Next(s, o, now)
+	}
+	if !s.Unknown {
+		a := Action{Verb: Report, After: s.pauseReport(schemas.ResultUnknown), Result: schemas.ResultUnknown, Why: stuck(s, o, why)}
+		return take(s, a), []Action{a}, a.Why
+	}
+	a := Action{Verb: Observe, After: s.Limits.Hold}
+	return take(s, a), []Action{a}, stuck(s, o, why)
+}
+
+// stuck says in one reason why nobody can tell how the move ends.
+func stuck(s State, o Observation, why schemas.Reason) schemas.Reason {
+	switch {
+	case o.Source == Running && o.Destination == Running:
+		return schemas.Reason{Code: schemas.ReasonTwoRunning, Detail: "both hosts say that the VM runs: frozen, nothing is touched"}
+	case o.Destination == Unreachable:
+		return schemas.Reason{Code: schemas.ReasonUnreachable, Detail: "the destination does not answer; the source's copy is " + o.Source.String() + " and stays so"}
+	case o.Source == Unreachable:
+		return schemas.Reason{Code: schemas.ReasonUnreachable, Detail: "the source's libvirt does not answer"}
+	case o.Source.Gone() && o.Destination.Gone():
+		return schemas.Reason{Code: schemas.ReasonNoneLeft, Detail: "neither host has a live copy"}
+	case o.Destination.Gone() && o.Peer.Resumed >= s.Epoch:
+		return schemas.Reason{Code: schemas.ReasonNoneLeft, Detail: "the destination was to run the VM and has lost it; the source's copy is " + o.Source.String() + " and stale"}
+	case o.Destination == Running && o.Life == NoLife:
+		return schemas.Reason{Code: schemas.ReasonNoLifeSign, Detail: "runs at the destination without a sign of life; the source's copy is kept"}
+	case !why.OK():
+		return why
+	}
+	return schemas.Reason{Code: schemas.ReasonUnknownMove, Detail: "source " + o.Source.String() + ", destination " + o.Destination.String()}
+}
+
+// resolved judges an operator's word: it ends the move unless what is seen now
+// speaks against it.
+func resolved(s State, o Observation) (Action, bool) {
+	if o.Resolve == NotResolved || !s.Unknown {
+		return Action{}, false
+	}
+	here, there := o.Source, o.Destination
+	result := schemas.ResultFailed
+	if o.Resolve == RunsAtDestination {
+		here, there, result = there, here, schemas.ResultSucceeded
+	}
+	if here != Running && here != Unreachable || there == Running {
+		return Action{}, false
+	}
+	return Action{Verb: Report, Result: result, Why: schemas.Reason{
+		Code: schemas.ReasonOK, Detail: "resolved by an operator; source " + o.Source.String() + ", destination " + o.Destination.String()}}, true
+}
+
+// take marks the act as under way.
+func take(s State, a Action) State {
+	s.Wait = a.Verb
+	if a.Verb == Report {
+		s.Result = a.Result
+		if a.Result != schemas.ResultUnknown {
+			s.Why = a.Why
+		}
+	}
+	return s
+}
+
+// pause grows from 5 ms to the limit while nothing comes forward.
+func (s State) pause() time.Duration {
+	if s.Unknown {
+		return s.Limits.Hold
+	}
+	d := 5 * time.Millisecond << min(s.Tries, 12)
+	return min(d, s.Limits.Retry)
+}
+
+// pauseReport is no pause before an outcome is published, but before it is again.
+func (s State) pauseReport(r schemas.Result) time.Duration {
+	if s.Result != r {
+		return 0
+	}
+	return s.pause()
+}
+
+// pauseAfter is no pause for a first try.
+func (s State) pauseAfter(tries int) time.Duration {
+	if tries == 0 {
+		return 0
+	}
+	return s.pause()
+}

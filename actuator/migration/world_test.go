@@ -1,0 +1,457 @@
+package migration
+
+import (
+	"fmt"
+	"math/rand"
+	"strings"
+	"time"
+
+	"github.com/foreshift/foreshift/schemas"
+)
+
+// world is a pair of simulated libvirts with one VM, both pure machines, their
+// disks, and a network that loses, doubles, delays and reorders requests. Both
+// actuators may be killed before and after every single act.
+type world struct {
+	rng   *rand.Rand
+	rules *Rules
+	f     faults
+	now   int64
+	calm  bool // no more faults: everything heals
+	trace []string
+	keep  bool
+	bad   string // the first violation
+
+	// the two libvirts
+	src      Copy // Running, Paused or Absent
+	dst      Copy // Absent, Paused or Running
+	incoming bool // dst is paused because the transfer comes in
+	whole    bool // the transfer has ended: dst holds all of the guest
+	bound    int  // source: process that called Begin3 and is still connected, 0 none
+	session  uint64
+	killed   int64 // ns: when a QEMU process last died by a fault; copies may be fewer
+	dead     bool  // the transfer has spoilt the guest: it runs and does not live
+	tardy    bool  // a late message is being served
+
+	// the source's actuator
+	proc    int // number of the process
+	s       State
+	mark    Mark
+	marked  int64
+	unknown bool // outcome UNKNOWN is on the record
+	fence   uint64
+	obs     Observation
+	result  schemas.Result
+	reports []schemas.Result
+	begins  int
+
+	// the destination's actuator: its disk, and late messages on the way to it
+	rec     Record
+	low     uint64 // highest fence ever on its disk: I5
+	late    []Ask
+	dropped int
+}
+
+// faults are the odds, out of 1000, of each kind of fault at each chance of it.
+type faults struct {
+	Lose, LoseReply, Delay, Double, Stale, CrashSource, CrashDestination, PerformFails, PerformLost, DiskFails int
+	Wake, QEMUDies, Abort, NoLife, ShortDeadline, ResumeFails, Foreign                                         int
+}
+
+const epoch = 100
+
+func (w *world) log(f string, a ...any) {
+	if w.keep {
+		w.trace = append(w.trace, fmt.Sprintf("%7.3fs ", float64(w.now)/1e9)+fmt.Sprintf(f, a...))
+	}
+}
+
+func (w *world) odds(n int) bool { return !w.calm && n > 0 && w.rng.Intn(1000) < n }
+
+func (w *world) violate(f string, a ...any) {
+	if w.bad == "" {
+		w.bad = fmt.Sprintf(f, a...)
+		w.log("VIOLATION %s", w.bad)
+	}
+}
+
+// check holds the invariants after every change of a copy.
+func (w *world) check(after string) {
+	if w.src == Running && w.dst == Running {
+		w.violate("two running copies after %s", after)
+	}
+	intact := w.src != Absent || w.dst == Running || w.dst == Paused && w.whole
+	if !intact && w.killed == 0 {
+		w.violate("no copy left after %s", after)
+	}
+}
+
+// --- the destination ---------------------------------------------------------
+
+func (w *world) here() Here { return Here{Copy: w.dst, Incoming: w.incoming, Session: w.session} }
+
+func (w *world) crashDestination() {
+	w.log("destination's actuator dies")
+	if w.incoming { // its libvirt connection goes, and the incoming guest with it
+		w.dst, w.incoming, w.whole = Absent, false, false
+	}
+	w.session = 0
+	w.check("a crash of the destination's actuator")
+	w.tend()
+}
+
+func (w *world) tend() {
+	if e, steps := w.rules.Tend(w.rec, w.here(), w.now, w.s.Limits); len(steps) > 0 {
+		w.log("destination tends epoch %d", e)
+		w.steps(e, steps)
+	}
+}
+
+// steps carries out what the destination decided; false when it was killed or a
+// step failed.
+func (w *world) steps(e uint64, steps []Step) bool {
+	for _, s := range steps {
+		if w.odds(w.f.CrashDestination) {
+			w.crashDestination()
+			return false
+		}
+		w.log("  destination: %s", s.Kind)
+		switch s.Kind {
+		case Write:
+			if w.odds(w.f.DiskFails) {
+				return false
+			}
+			if s.Record.Fence < w.low {
+				w.violate("the destination's fence fell from %d to %d", w.low, s.Record.Fence)
+			}
+			w.rec, w.low = s.Record, max(w.low, s.Record.Fence)
+			if w.rec.Resumed == epoch && w.rec.Released >= epoch {
+				w.violate("the epoch is both resumed and released")
+			}
+		case DoPrepare:
+			if w.dst != Absent {
+				w.violate("prepared on top of a copy that is %s", w.dst)
+				return false
+			}
+			if e < w.low {
+				w.violate("acted on epoch %d below the fence %d", e, w.low)
+			}
+			w.dst, w.incoming, w.whole, w.session = Paused, true, false, e
+		case DoFinish:
+			if e != w.session || !w.incoming {
+				return false
+			}
+			if !w.whole {
+				w.dst, w.incoming = Absent, false
+				return false
+			}
+			w.incoming = false
+		case DoResume:
+			if w.dst != Paused || w.incoming || w.odds(w.f.ResumeFails) {
+				return false
+			}
+			w.dst = Running
+		case DoDrop:
+			if w.dst == Running {
+				w.violate("destroyed a running copy")
+			}
+			if w.src == Absent && w.dst == Paused && !w.incoming && !w.tardy {
+				w.violate("the destination gave up the last whole copy")
+			}
+			w.dst, w.incoming, w.whole = Absent, false, false
+		}
+		w.check("the destination's " + s.Kind.String())
+	}
+	return true
+}
+
+func (w *world) serve(a Ask) (schemas.Reason, bool) {
+	steps, why := w.rules.Answer(w.rec, a, w.here(), w.now, w.s.Limits)
+	if !why.OK() {
+		w.log("  destination refuses %s(%d): %s", a.Op, a.Epoch, why)
+		return why, true
+	}
+	if !w.steps(a.Epoch, steps) {
+		return schemas.Reason{Code: schemas.ReasonLibvirt, Detail: "a step failed"}, w.rng.Intn(2) == 0
+	}
+	return schemas.Reason{}, true
+}
+
+// --- the network -------------------------------------------------------------
+
+func (w *world) request(op schemas.Op, e uint64) (How, schemas.Reason) {
+	a := Ask{Op: op, Epoch: e, AfterSeq: e - 1, Expires: w.now + int64(20*time.Second), Command: int64(60 * time.Second), Deadline: w.s.Deadline}
+	asked := w.now
+	w.now += int64(w.rng.Intn(4)) * int64(time.Millisecond)
+	timeout := func(what string) (How, schemas.Reason) {
+		w.log("  %s: %s", op, what)
+		w.now += int64(2 * time.Second)
+		w.obs.Destination = Unreachable
+		return Unknown, schemas.Reason{Code: schemas.ReasonUnreachable}
+	}
+	if w.odds(w.f.Double) && len(w.late) < 8 {
+		w.late = append(w.late, a)
+	}
+	if w.odds(w.f.Delay) && len(w.late) < 8 {
+		w.late = append(w.late, a)
+		return timeout("delayed")
+	}
+	if w.odds(w.f.Lose) {
+		return timeout("lost")
+	}
+	why, alive := w.serve(a)
+	if !alive || w.odds(w.f.LoseReply) {
+		return timeout("its reply is lost")
+	}
+	w.obs.Destination = w.dst
+	w.obs.Life = NoLife
+	if w.dst == Running && !w.dead {
+		w.obs.Life = LifeCPU
+	}
+	w.obs.Peer = Peer{Fence: w.rec.Fence, Released: w.rec.Released, Resumed: w.rec.Resumed, Asked: asked}
+	if !why.OK() {
+		return Refused, why
+	}
+	return Done, why
+}
+
+// deliver brings late messages in any order, and old ones of epochs long past.
+func (w *world) deliver() {
+	if len(w.late) > 0 && (w.calm || w.rng.Intn(4) == 0) {
+		i := w.rng.Intn(len(w.late))
+		a := w.late[i]
+		w.late = append(w.late[:i], w.late[i+1:]...)
+		w.log("late %s(%d) arrives", a.Op, a.Epoch)
+		w.tardy = true
+		w.serve(a)
+		w.tardy = false
+	}
+	if w.odds(w.f.Stale) {
+		ops := [...]schemas.Op{schemas.OpPrepare, schemas.OpFinish, schemas.OpResume, schemas.OpRelease}
+		e := uint64(epoch - 1 - w.rng.Intn(50))
+		a := Ask{Op: ops[w.rng.Intn(len(ops))], Epoch: e, AfterSeq: e - 1, Expires: w.now + 1e9, Command: w.now + 1e9, Deadline: w.now + 60e9}
+		w.log("stale %s(%d) arrives", a.Op, a.Epoch)
+		w.serve(a)
+	}
+}
+
+// --- the source --------------------------------------------------------------
+
+func (w *world) crashSource() {
+	w.log("source's actuator dies")
+	w.loseSource()
+	w.proc++
+	w.obs = Observation{Destination: Unreachable, Fence: w.fence}
+	w.s = Recover(w.mark, epoch, w.unknown, w.marked, w.s.Deadline, w.now, w.s.Limits)
+}
+
+// loseSource is what libvirt does when the client of a job goes: a transfer is
+// cancelled and the VM runs on; after it, the VM stays paused.
+func (w *world) loseSource() { w.bound = 0 }
+
+func (w *world) act(a Action) Did {
+	did := func(h How, why schemas.Reason) Did { return Did{a.Verb, h, why} }
+	ok, fail := did(Done, schemas.Reason{}), did(Refused, schemas.Reason{Code: schemas.ReasonLibvirt})
+	asks := func(op schemas.Op) Did { h, why := w.request(op, epoch); return did(h, why) }
+	switch a.Verb {
+	case Observe:
+		return asks(schemas.OpObserve)
+	case Prepare:
+		return asks(schemas.OpPrepare)
+	case Finish:
+		return asks(schemas.OpFinish)
+	case Resume:
+		return asks(schemas.OpResume)
+	case Release:
+		return asks(schemas.OpRelease)
+	case Begin:
+		if w.begins++; w.begins > 1 {
+			w.violate("one command began two moves")
+		}
+		if w.src != Running {
+			return fail
+		}
+		w.bound = w.proc
+		return ok
+	case Perform:
+		w.now += int64(time.Second) * int64(1+w.rng.Intn(5))
+		if w.bound != w.proc || w.src != Running {
+			return fail
+		}
+		if w.odds(w.f.PerformFails) || !w.incoming || w.session != epoch {
+			w.bound = 0
+			return fail
+		}
+		w.src, w.whole = Paused, true
+		w.dead = w.odds(w.f.NoLife)
+		if w.odds(w.f.Wake) {
+			w.src = Running // somebody resumes it by hand, just then
+		}
+		w.check("the transfer")
+		if w.odds(w.f.PerformLost) {
+			w.bound = 0
+			return did(Unknown, schemas.Reason{Code: schemas.ReasonConnectionLost})
+		}
+		return ok
+	case HandOver:
+		if w.odds(w.f.DiskFails) {
+			if w.rng.Intn(2) == 0 {
+				w.mark, w.marked = MarkHanded, w.now // the error came, the record is there all the same
+			}
+			return did(Refused, schemas.Reason{Code: schemas.ReasonJournal})
+		}
+		w.mark, w.marked = MarkHanded, w.now
+		return ok
+	case Confirm:
+		if w.bound != w.proc || w.src != Paused {
+			return fail
+		}
+		w.destroyed()
+		w.bound = 0
+		return ok
+	case Destroy:
+		w.destroyed()
+		return ok
+	case TakeBack:
+		if w.src != Paused {
+			return fail
+		}
+		w.src, w.bound = Running, 0
+		w.check("taking the VM back")
+		return ok
+	case Abort:
+		w.bound = 0
+		return ok
+	case Report:
+		w.reports = append(w.reports, a.Result)
+		switch a.Result {
+		case schemas.ResultSucceeded:
+			if (w.src != Absent || w.dst != Running) && w.killed < w.obs.Peer.Asked {
+				w.violate("success reported: source %s, destination %s", w.src, w.dst)
+			}
+		case schemas.ResultFailed:
+			if w.src != Running && w.killed == 0 || w.dst == Running {
+				w.violate("failure reported: source %s, destination %s", w.src, w.dst)
+			}
+			if w.rec.Released < epoch {
+				w.violate("failure reported, but the destination may still act")
+			}
+		case schemas.ResultUnknown:
+			w.unknown = true
+			return ok
+		}
+		w.result, w.mark = a.Result, MarkEnded
+		return ok
+	}
+	w.violate("unexpected act %s", a.Verb)
+	return fail
+}
+
+// destroyed: the source's copy is gone for good. The destination's must run and
+// live, but for a death since it was last seen.
+func (w *world) destroyed() {
+	if w.src == Running {
+		w.violate("destroyed a running copy")
+	}
+	w.src = Absent
+	if w.dst != Running && w.killed < w.now-int64(w.s.Limits.Fresh)-int64(2*time.Second) {
+		w.violate("the source's copy destroyed, the destination's is %s", w.dst)
+	}
+	if w.dead {
+		w.violate("the source's copy destroyed, the destination's never lived")
+	}
+	w.check("the end of the source's copy")
+}
+
+// meddle is a person at the destination's host.
+func (w *world) meddle() {
+	if w.odds(w.f.Foreign) && w.dst == Paused && !w.incoming && w.src == Paused {
+		w.log("somebody resumes the destination's copy by hand")
+		w.dst = Running
+	}
+}
+
+// turnSource lets the source's machine take one step.
+func (w *world) turnSource() {
+	o := w.obs
+	o.Source, o.Fence = w.src, w.fence
+	s, acts, why := w.rules.Next(w.s, o, w.now)
+	w.s = s
+	w.obs.Did, w.obs.Abort = Did{}, false
+	if w.odds(w.f.CrashSource) {
+		w.crashSource()
+		return
+	}
+	for _, a := range acts {
+		w.now += int64(a.After) + int64(100*time.Microsecond)
+		w.log("source [%s] %s %s %s (source %s, destination %s)", s.Stage, a.Verb, a.Result, why, w.src, w.dst)
+		if a.Verb == Perform && w.odds(w.f.Abort) {
+			w.obs.Abort = true
+		}
+		w.obs.Did = w.act(a)
+		if w.odds(w.f.CrashSource) {
+			w.crashSource()
+			return
+		}
+	}
+}
+
+// run is one move from admission to its end.
+func (w *world) run() {
+	w.src, w.dst, w.proc, w.fence = Running, Absent, 1, epoch
+	w.now = int64(time.Second)
+	w.low = epoch - 10
+	w.rec = Record{Fence: w.low}
+	deadline := w.now + int64(40*time.Second)
+	if w.odds(w.f.ShortDeadline) {
+		deadline = w.now + 5e6
+	}
+	w.s, w.mark, w.marked = Start(epoch, deadline, w.now, DefaultLimits()), MarkAccepted, w.now
+	w.obs = Observation{Destination: Absent, Peer: Peer{Asked: w.now}}
+	told := int64(5 * time.Minute)
+	for i := 0; i < 4000 && w.s.Stage != Ended && w.bad == ""; i++ {
+		if w.now > told && !w.calm {
+			if w.s.Stage != Ended && !w.unknown {
+				w.violate("neither ended nor reported as UNKNOWN after %s: %s", time.Duration(w.now), w.s.Stage)
+			}
+			w.calm = true
+			w.log("all faults end")
+		}
+		if w.odds(w.f.QEMUDies) {
+			w.kill()
+		}
+		w.meddle()
+		w.deliver()
+		if w.rng.Intn(8) == 0 || w.calm {
+			w.tend()
+		}
+		w.turnSource()
+		if w.unknown && w.stillUnknown() && w.now > told+int64(2*time.Minute) {
+			return // rightly so: nothing but a person can end it
+		}
+	}
+	if w.s.Stage != Ended && w.bad == "" {
+		w.violate("no end after %s: stage %s, source %s, destination %s, record %+v", time.Duration(w.now), w.s.Stage, w.src, w.dst, w.rec)
+	}
+}
+
+// stillUnknown: the states out of which no evidence can lead.
+func (w *world) stillUnknown() bool {
+	return w.dead || w.dst == Absent && (w.rec.Resumed >= epoch || w.src == Absent)
+}
+
+// kill is a QEMU process that dies.
+func (w *world) kill() {
+	switch {
+	case w.rng.Intn(3) == 0 && w.src == Paused && w.dst != Absent:
+		w.killed = w.now
+		w.log("the source's QEMU dies")
+		w.src, w.bound = Absent, 0
+	case w.dst != Absent:
+		w.killed = w.now
+		w.log("the destination's QEMU dies")
+		w.dst, w.incoming, w.whole = Absent, false, false
+	}
+}
+
+func (w *world) story() string { return strings.Join(w.trace, "\n") }

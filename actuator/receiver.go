@@ -1,0 +1,240 @@
+package actuator
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"sync"
+	"time"
+
+	"github.com/foreshift/foreshift/actuator/migration"
+	"github.com/foreshift/foreshift/schemas"
+)
+
+// Receiver is this host as a destination: its libvirt behind its journal and the
+// rules. It answers the same question twice with the same answer and does nothing
+// twice. Requests for one VM are served one after the other.
+type Receiver struct {
+	host   Incoming
+	j      *journal
+	rules  *migration.Rules
+	limits migration.Limits
+	now    func() int64
+
+	seed  maphash.Seed
+	locks [64]sync.Mutex
+
+	mu       sync.Mutex
+	finished map[schemas.VMID]finishReply
+	lives    map[schemas.VMID]lifeBase
+}
+
+// finishReply keeps Finish3's cookie for a request that comes again.
+type finishReply struct {
+	epoch uint64
+	reply migration.Reply
+}
+
+// lifeBase is what a VM's counters were when it was first seen running here.
+type lifeBase struct {
+	at           int64
+	cpu, balloon uint64
+}
+
+// Signs of life: least CPU time that counts, and how long "running" must hold to
+// count by itself.
+const (
+	leastCPU = uint64(time.Millisecond)
+	steady   = 10 * time.Second
+)
+
+func newReceiver(host Incoming, j *journal, rules *migration.Rules, limits migration.Limits, now func() int64) *Receiver {
+	return &Receiver{host: host, j: j, rules: rules, limits: limits, now: now, seed: maphash.MakeSeed(),
+		finished: map[schemas.VMID]finishReply{}, lives: map[schemas.VMID]lifeBase{}}
+}
+
+func (r *Receiver) lock(vm schemas.VMID) *sync.Mutex {
+	return &r.locks[maphash.Bytes(r.seed, vm[:])%uint64(len(r.locks))]
+}
+
+// Observe says what is here.
+func (r *Receiver) Observe(ctx context.Context, t migration.Ticket) (migration.Reply, error) {
+	return r.serve(ctx, schemas.OpObserve, t, migration.Offer{}, r.now()+int64(time.Minute))
+}
+
+// Prepare makes an incoming guest.
+func (r *Receiver) Prepare(ctx context.Context, t migration.Ticket, o migration.Offer) (migration.Reply, error) {
+	return r.serve(ctx, schemas.OpPrepare, t, o, r.now()+int64(time.Minute))
+}
+
+// Finish makes it whole, and paused.
+func (r *Receiver) Finish(ctx context.Context, t migration.Ticket, cookie []byte) (migration.Reply, error) {
+	return r.serve(ctx, schemas.OpFinish, t, migration.Offer{Cookie: cookie}, r.now()+int64(time.Minute))
+}
+
+// Resume lets it run; from its durable intent on, only here.
+func (r *Receiver) Resume(ctx context.Context, t migration.Ticket) (migration.Reply, error) {
+	return r.serve(ctx, schemas.OpResume, t, migration.Offer{}, r.now()+int64(time.Minute))
+}
+
+// Release gives the epoch up for good.
+func (r *Receiver) Release(ctx context.Context, t migration.Ticket) (migration.Reply, error) {
+	return r.serve(ctx, schemas.OpRelease, t, migration.Offer{}, r.now()+int64(time.Minute))
+}
+
+// serve answers one request whose signatures have been verified.
+func (r *Receiver) serve(ctx context.Context, op schemas.Op, t migration.Ticket, o migration.Offer, expires int64) (migration.Reply, error) {
+	vm := t.VM()
+	mu := r.lock(vm)
+	mu.Lock()
+	defer mu.Unlock()
+	asked := r.now()
+	seen, err := r.host.Observe(ctx, t)
+	if err != nil {
+		return migration.Reply{}, fmt.Errorf("%s %s: %w", op, vm, err)
+	}
+	here := migration.Here{Copy: seen.Copy, Incoming: seen.Incoming, Session: r.host.Session(vm)}
+	ask := migration.Ask{Op: op, Epoch: t.Epoch, AfterSeq: t.Command.AfterSeq, Expires: expires, Command: int64(t.Command.Expires), Deadline: int64(t.Command.Deadline)}
+	steps, why := r.rules.Answer(r.j.record(vm), ask, here, asked, r.limits)
+	reply := migration.Reply{Seen: seen.Seen}
+	if why.OK() {
+		reply, err = r.steps(ctx, t, o, steps, reply)
+		if err != nil {
+			why = migration.ReasonOf(err)
+		} else if len(steps) == 0 {
+			reply, err = r.again(ctx, op, t, o, reply)
+			why = migration.ReasonOf(err)
+		}
+	}
+	if err != nil {
+		// Say what is there now, not what was before.
+		if now, lookErr := r.host.Observe(ctx, t); lookErr == nil {
+			reply.Seen = now.Seen
+		} else {
+			reply.Copy = migration.Unreachable
+		}
+	}
+	rec := r.j.record(vm)
+	reply.Peer = migration.Peer{Fence: rec.Fence, Released: rec.Released, Resumed: rec.Resumed, Asked: asked}
+	reply.Life = r.life(vm, reply.Seen, asked)
+	if !why.OK() {
+		reply.Why = why
+		return reply, &migration.Refusal{Why: why}
+	}
+	return reply, nil
+}
+
+// again repeats the reply of something done before.
+func (r *Receiver) again(ctx context.Context, op schemas.Op, t migration.Ticket, o migration.Offer, reply migration.Reply) (migration.Reply, error) {
+	switch op {
+	case schemas.OpPrepare:
+		return r.host.Prepare(ctx, t, o) // bound to the epoch: the host has its own reply still
+	case schemas.OpFinish:
+		r.mu.Lock()
+		f, ok := r.finished[t.VM()]
+		r.mu.Unlock()
+		if ok && f.epoch == t.Epoch {
+			reply.Cookie, reply.Downtime, reply.Volume = f.reply.Cookie, f.reply.Downtime, f.reply.Volume
+		}
+	}
+	return reply, nil
+}
+
+// steps carries out what was decided, in order; the first failure ends it.
+func (r *Receiver) steps(ctx context.Context, t migration.Ticket, o migration.Offer, steps []migration.Step, reply migration.Reply) (migration.Reply, error) {
+	vm := t.VM()
+	for _, s := range steps {
+		var err error
+		next := reply
+		switch s.Kind {
+		case migration.Write:
+			err = r.j.write(entry{VM: vm, Time: schemas.Time(r.now()), Record: &s.Record})
+			if err != nil {
+				err = &migration.Refusal{Why: schemas.Reason{Code: schemas.ReasonJournal, Detail: err.Error()}}
+			}
+		case migration.DoPrepare:
+			next, err = r.host.Prepare(ctx, t, o)
+		case migration.DoFinish:
+			if next, err = r.host.Finish(ctx, t, o.Cookie); err == nil {
+				r.mu.Lock()
+				r.finished[vm] = finishReply{t.Epoch, next}
+				r.mu.Unlock()
+			}
+		case migration.DoResume:
+			r.forget(vm)
+			next, err = r.host.Resume(ctx, t)
+		case migration.DoDrop:
+			r.forget(vm)
+			next, err = r.host.Release(ctx, t)
+		}
+		if err != nil {
+			return reply, fmt.Errorf("%s: %w", s.Kind, err)
+		}
+		reply = next
+	}
+	return reply, nil
+}
+
+func (r *Receiver) forget(vm schemas.VMID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.lives, vm)
+	delete(r.finished, vm)
+}
+
+// life compares with what was seen first.
+func (r *Receiver) life(vm schemas.VMID, s migration.Seen, now int64) migration.LifeSign {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s.Copy != migration.Running {
+		delete(r.lives, vm)
+		return migration.NoLife
+	}
+	base, ok := r.lives[vm]
+	switch {
+	case !ok:
+		r.lives[vm] = lifeBase{now, s.CPU, s.Balloon}
+	case s.Balloon > base.balloon:
+		return migration.LifeBalloon
+	case s.CPU >= base.cpu+leastCPU:
+		return migration.LifeCPU
+	case now-base.at >= int64(steady):
+		return migration.LifeSteady
+	}
+	return migration.NoLife
+}
+
+// tend does the housekeeping of every VM this host is or was a destination of. It
+// gives the first error of each, joined.
+func (r *Receiver) tend(ctx context.Context) []error {
+	var errs []error
+	for _, vm := range r.j.received() {
+		if ctx.Err() != nil {
+			break
+		}
+		if err := r.tendOne(ctx, vm); err != nil {
+			errs = append(errs, fmt.Errorf("tend %s: %w", vm, err))
+		}
+	}
+	return errs
+}
+
+func (r *Receiver) tendOne(ctx context.Context, vm schemas.VMID) error {
+	mu := r.lock(vm)
+	mu.Lock()
+	defer mu.Unlock()
+	rec := r.j.record(vm)
+	if !rec.Open() {
+		return nil
+	}
+	t := migration.Ticket{Command: &schemas.Command{VM: vm}}
+	seen, err := r.host.Observe(ctx, t)
+	if err != nil {
+		return err
+	}
+	here := migration.Here{Copy: seen.Copy, Incoming: seen.Incoming, Session: r.host.Session(vm)}
+	epoch, steps := r.rules.Tend(rec, here, r.now(), r.limits)
+	t.Epoch = epoch
+	_, err = r.steps(ctx, t, migration.Offer{}, steps, seen)
+	return err
+}

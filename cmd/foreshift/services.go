@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/foreshift/foreshift/actuator"
+	"github.com/foreshift/foreshift/console"
+	"github.com/foreshift/foreshift/forecaster"
+	"github.com/foreshift/foreshift/internal/service"
+	"github.com/foreshift/foreshift/placer"
+	"github.com/foreshift/foreshift/schemas"
+	"github.com/foreshift/foreshift/streams"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+)
+
+// serviceOptions are the flags of a service run by itself.
+type serviceOptions struct {
+	base   time.Duration
+	listen string
+	log    string
+	json   bool
+	host   string
+	uri    string
+	addr   string
+}
+
+var services = map[string]string{
+	"forecaster": "Closes base steps, forecasts every VM, tells whose own limit is too low",
+	"placer":     "Sums forecasts per host, decides on moves and says why",
+	"actuator":   "Carries out the moves of one host over its libvirt",
+	"recorder":   "Copies commands, plans and acts into the audit trail",
+	"console":    "The web page",
+}
+
+func serviceCommand(at *place, name string) *cobra.Command {
+	var o serviceOptions
+	c := &cobra.Command{Use: name, Short: services[name], Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		return runService(c.Context(), at, name, o)
+	}}
+	f := c.Flags()
+	f.DurationVar(&o.base, "base-step", schemas.DefaultBase, "length of a base step; the same for all services of a fleet")
+	f.StringVar(&o.listen, "listen", "127.0.0.1:0", "loopback address of /livez, /readyz and /metrics (and of the page)")
+	f.StringVar(&o.log, "log", "info", "log level: debug, info, warn or error")
+	f.BoolVar(&o.json, "log-json", false, "log as JSON")
+	if name == "actuator" {
+		f.StringVar(&o.host, "host", "", "id of the host, as its agent reports it (required)")
+		f.StringVar(&o.uri, "uri", "qemu:///system", "libvirt URI of the host: its own socket")
+		f.StringVar(&o.addr, "migrate-address", "", "address of this host that a peer's QEMU connects to; empty lets libvirt choose")
+	}
+	return c
+}
+
+func runService(ctx context.Context, at *place, name string, o serviceOptions) error {
+	log, err := service.Logger(os.Stderr, o.log, o.json)
+	if err != nil {
+		return usageError{err}
+	}
+	role := map[string]string{"console": streams.RoleOperator, "actuator": streams.RoleActuator(schemas.HostID(o.host))}[name]
+	if role == "" {
+		role = name
+	}
+	if name == "actuator" {
+		if err := schemas.CheckToken("--host", o.host); err != nil {
+			return usageError{err}
+		}
+	}
+	l, err := service.Listen(o.listen)
+	if err != nil {
+		return usageError{err}
+	}
+	bus, err := at.connect(ctx, role)
+	if err != nil {
+		l.Close()
+		return err
+	}
+	defer bus.Close()
+	registry := prometheus.NewRegistry()
+	var health service.Health
+	health.Ready("bus", bus.Ready)
+	mux := http.NewServeMux()
+	health.Routes(mux, registry)
+	work, err := serviceOf(name, at, o, bus, mux, log, registry)
+	if err != nil {
+		l.Close()
+		return err
+	}
+	log.Info("started", "service", name, "version", versionText(), "role", role, "base_step", o.base.String(), "listen", "http://"+l.Addr().String())
+	ctx, cancel := context.WithCancel(ctx)
+	served := make(chan error, 1)
+	go func() { served <- service.Serve(ctx, l, mux); cancel() }()
+	err = work(ctx)
+	cancel()
+	if serr := <-served; err == nil {
+		err = serr
+	}
+	return err
+}
+
+func serviceOf(name string, at *place, o serviceOptions, bus *streams.Bus, mux *http.ServeMux, log *slog.Logger, registry *prometheus.Registry) (func(context.Context) error, error) {
+	switch name {
+	case "forecaster":
+		return func(ctx context.Context) error {
+			return forecaster.Run(ctx, bus, forecaster.Config{Base: o.base}, log, registry)
+		}, nil
+	case "placer":
+		return func(ctx context.Context) error {
+			return placer.Run(ctx, bus, placer.Config{Base: o.base}, log, registry)
+		}, nil
+	case "recorder":
+		return func(ctx context.Context) error { return streams.Record(ctx, bus, log) }, nil
+	case "console":
+		console.Routes(mux, console.Cached(func(ctx context.Context) (*console.View, error) { return console.Load(ctx, bus, time.Now()) }), log)
+		return func(ctx context.Context) error { <-ctx.Done(); return nil }, nil
+	case "actuator":
+		authorities, err := streams.LoadAuthorities(filepath.Join(at.state, streams.FileAuthorities))
+		if err != nil {
+			return nil, err
+		}
+		if strings.HasPrefix(o.uri, "qemu+tcp://") {
+			log.Warn("libvirt over plain TCP is for simulated hosts only", "uri", o.uri)
+		}
+		a, err := actuator.New(actuator.Config{Bus: bus, Host: schemas.HostID(o.host), URI: o.uri, MigrateAddress: o.addr, Authorities: authorities,
+			StateDir: filepath.Join(at.state, "actuator", o.host), Log: log, Registry: registry})
+		if err != nil {
+			return nil, err
+		}
+		return a.Run, nil
+	}
+	return nil, fmt.Errorf("no service %q", name)
+}

@@ -1,0 +1,72 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/foreshift/foreshift/schemas"
+	"github.com/foreshift/foreshift/streams"
+)
+
+// recentActs is how far back acts are read for the state of the pause switch and
+// the like; the policy holds what lasts longer.
+const recentActs = 24 * time.Hour
+
+// Load reads the fleet once from the bus, in the role of bus: an operator's or a
+// viewer's. now is the reader's clock, against which things are stale.
+func Load(ctx context.Context, bus *streams.Bus, now time.Time) (*View, error) {
+	reads := []func() ([]streams.Event, error){
+		func() ([]streams.Event, error) { return bus.Last(ctx, streams.Capacity) },
+		func() ([]streams.Event, error) { return bus.Last(ctx, streams.Pressure) },
+		func() ([]streams.Event, error) { return bus.Last(ctx, streams.Progress) },
+		func() ([]streams.Event, error) { return bus.History(ctx, streams.Input{Stream: streams.Migrations}) },
+		func() ([]streams.Event, error) {
+			return bus.History(ctx, streams.Input{Stream: streams.Plans, From: streams.FromSince, Since: time.Hour})
+		},
+		func() ([]streams.Event, error) { return bus.Last(ctx, "KV_"+streams.BucketPolicy) },
+		func() ([]streams.Event, error) {
+			return bus.History(ctx, streams.Input{Stream: streams.Acts, From: streams.FromSince, Since: recentActs, Filters: []string{
+				streams.SubjectAct(schemas.ActPause), streams.SubjectAct(schemas.ActResume)}})
+		},
+	}
+	parts := make([][]streams.Event, len(reads))
+	errs := make([]error, len(reads))
+	var wg sync.WaitGroup
+	for i, read := range reads {
+		wg.Go(func() { parts[i], errs[i] = read() })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("read the fleet: %w", err)
+	}
+	var events []streams.Event
+	for _, p := range parts {
+		events = append(events, p...)
+	}
+	return Build(events, schemas.At(now)), nil
+}
+
+// fresh is how long a view is served again: the page asks once a second, from
+// however many browsers.
+const fresh = 500 * time.Millisecond
+
+// Cached reads at most twice a second and lets all who ask meanwhile share the
+// answer.
+func Cached(load func(context.Context) (*View, error)) func(context.Context) (*View, error) {
+	var mu sync.Mutex
+	var at time.Time
+	var view *View
+	var err error
+	return func(ctx context.Context) (*View, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if time.Since(at) > fresh {
+			view, err = load(ctx)
+			at = time.Now()
+		}
+		return view, err
+	}
+}

@@ -1,0 +1,243 @@
+package forecaster
+
+import (
+	"fmt"
+
+	"github.com/apache/arrow/go/v17/arrow/memory"
+	"github.com/foreshift/foreshift/forecaster/ensemble"
+	"github.com/foreshift/foreshift/forecaster/model"
+	"github.com/foreshift/foreshift/forecaster/pressure"
+	"github.com/foreshift/foreshift/forecaster/window"
+	"github.com/foreshift/foreshift/schemas"
+	"github.com/foreshift/foreshift/streams"
+)
+
+// Decider is the forecaster's pure heart. It is owned by one goroutine.
+type Decider struct {
+	cfg   Config
+	owned [schemas.Partitions]bool
+
+	acc   *window.Accumulator // of METRICS
+	store *window.Store       // of STEPS, and of what was closed here
+	parts [schemas.Partitions]partition
+
+	now    int64        // ns, newest stream time a Tick was told
+	closed schemas.Step // newest closed step
+	any    bool         // closed is set
+	issued schemas.Step // newest step forecasts were made for
+	made   bool         // issued is set
+
+	bank     *ensemble.Ensemble
+	observed schemas.Step // newest step the bank has seen
+	vms      []vmState    // by window.VM.Slot
+	byIndex  []float32    // scratch: demand by index of the bank
+	joint    ensemble.Joint
+	head     *pressure.Head
+	series   []float32
+	rows     []window.Row
+	stats    Stats
+}
+
+var _ streams.Decider = (*Decider)(nil)
+
+// vmState is what the decider keeps of a VM beside its window.
+type vmState struct {
+	id      schemas.VMID
+	index   [schemas.NumResources]int // of its series in the bank
+	present bool
+	dirty   bool // the window changed other than by the newest step: refit
+	track   pressure.Tracker
+}
+
+// Stats counts since the start; gauges are of the last Tick.
+type Stats struct {
+	VMs       int
+	Closed    schemas.Step // newest closed step; 0 before the first
+	LagNs     int64        // from the end of the newest closed step to now
+	Folded    window.Counts
+	Steps     uint64 // steps messages made
+	Revisions uint64 // of them corrections
+	Known     uint64 // rows dropped because the history had them already
+	LostRaces uint64 // steps messages that another owner forestalled
+	Dropped   uint64 // rows or messages dropped at a bound
+	Forecasts uint64 // VMs forecast
+	Cold      uint64 // VMs withheld: too little history
+	Stale     uint64 // VMs withheld: no fresh telemetry
+	NoData    uint64 // VMs withheld: CPU demand unknown
+	Widened   uint64 // VMs forecast with widened quantiles
+	Pressures uint64 // pressure events made
+}
+
+// NewDecider makes a decider that owns every partition.
+func NewDecider(cfg Config) (*Decider, error) {
+	cfg = cfg.WithDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	mem := memory.NewGoAllocator()
+	d := &Decider{cfg: cfg, bank: ensemble.New(), head: pressure.NewHead(),
+		acc: window.NewAccumulator(mem, window.Limits{
+			Base: cfg.Base, Late: cfg.lateSteps(), Future: cfg.Future, VMs: cfg.MaxVMs}),
+		store: window.NewStore(mem, cfg.MaxVMs)}
+	for p := range d.owned {
+		d.owned[p] = true
+		d.parts[p].ring = make([]stepRec, cfg.lateSteps()+16)
+	}
+	return d, nil
+}
+
+// SetOwned says which partitions to publish for from the next Tick on; nil is none.
+func (d *Decider) SetOwned(owned []bool) {
+	for p := range d.owned {
+		d.owned[p] = p < len(owned) && owned[p]
+	}
+}
+
+// SetLast tells the last sequence of a partition's subject in STEPS, for subjects
+// whose last message is older than what is folded.
+func (d *Decider) SetLast(partition int, seq uint64) {
+	if partition >= 0 && partition < len(d.parts) {
+		d.parts[partition].last = max(d.parts[partition].last, seq)
+	}
+}
+
+// Stats gives the counters.
+func (d *Decider) Stats() Stats {
+	s := d.stats
+	s.VMs, s.Folded = d.store.Len(), d.acc.Counts
+	if d.any {
+		s.Closed, s.LagNs = d.closed, d.now-int64(d.closed.End(d.cfg.Base))
+	}
+	return s
+}
+
+// Apply implements streams.Decider.
+func (d *Decider) Apply(e streams.Event) error {
+	switch m := e.Msg.(type) {
+	case *schemas.Metrics:
+		d.acc.Fold(m, e.Time)
+	case *schemas.Steps:
+		return d.foldSteps(m, e)
+	case *schemas.External, *schemas.Calendar:
+		// Known-future series wait for a model that uses them.
+	case nil:
+	default:
+		return fmt.Errorf("forecaster: unexpected message %T in %s", m, e.Stream)
+	}
+	return nil
+}
+
+// foldSteps takes a message of the history: rows that are newer than ours by
+// (revision, lease) go into the windows, and the subject's last sequence is noted.
+func (d *Decider) foldSteps(m *schemas.Steps, e streams.Event) error {
+	if m.Base != d.cfg.Base {
+		return fmt.Errorf("forecaster: steps with base %v, ours is %v", m.Base, d.cfg.Base)
+	}
+	if ahead := schemas.StepAt(schemas.Time(e.Time), d.cfg.Base) + 2; m.Step > ahead {
+		return fmt.Errorf("forecaster: step %d lies in the future of stream time (step %d)", m.Step, ahead-2)
+	}
+	p := &d.parts[m.Partition]
+	rec := p.at(m.Step)
+	ours := rec != nil && rec.own && rec.revision == m.Revision && rec.lease == m.Lease
+	if !ours || e.Seq <= p.last { // ours is in the windows already, unless they are being restored
+		d.foldRows(m, rec, e.Time)
+	}
+	if rec = p.rec(m.Step); rec != nil && !ours && newer(m.Revision, m.Lease, rec) {
+		*rec = stepRec{step: m.Step, known: true, revision: m.Revision, lease: m.Lease, stored: e.Time}
+	} else if rec != nil {
+		rec.stored = max(rec.stored, e.Time)
+	}
+	if e.Seq > p.last {
+		p.last = e.Seq
+		d.settle(p, m, ours)
+	}
+	return nil
+}
+
+func (d *Decider) foldRows(m *schemas.Steps, rec *stepRec, stored int64) {
+	var old, row window.Row
+	for i, id := range m.VM {
+		v := d.store.Get(id)
+		if v != nil && v.W.Get(m.Step, &old) {
+			if m.Revision < old.Revision || m.Revision == old.Revision && rec != nil && rec.known && m.Lease < rec.lease {
+				continue
+			}
+		}
+		row = window.Row{VM: id, Host: m.Host[i], Step: m.Step, Revision: m.Revision, Coverage: m.Coverage[i],
+			Flags: m.Flags[i], AllocCPU: value(m.AllocCPU, i), AllocMem: value(m.AllocMem, i), Stored: stored}
+		for c := range m.Cols {
+			row.V[c] = value(m.Cols[c], i)
+		}
+		d.put(&row)
+	}
+}
+
+// put writes a row and marks the VM for a refit unless the row is the next one.
+func (d *Decider) put(row *window.Row) {
+	if !d.store.Put(row) {
+		d.stats.Dropped++
+		return
+	}
+	v := d.store.Get(row.VM)
+	st := d.state(v)
+	if d.made && row.Step <= d.observed {
+		st.dirty = true
+	}
+}
+
+// state finds or makes the state of a VM and its series in the bank.
+func (d *Decider) state(v *window.VM) *vmState {
+	for len(d.vms) <= v.Slot {
+		d.vms = append(d.vms, vmState{})
+	}
+	st := &d.vms[v.Slot]
+	if st.present && st.id == v.ID {
+		return st
+	}
+	*st = vmState{id: v.ID, present: true, dirty: true}
+	for r := range st.index {
+		st.index[r] = d.bank.Add(model.Key{VM: v.ID, Resource: schemas.Resource(r)})
+		for len(d.byIndex) <= st.index[r] {
+			d.byIndex = append(d.byIndex, schemas.NaN())
+		}
+	}
+	return st
+}
+
+// evict forgets VMs that were not seen for the length of the window.
+func (d *Decider) evict() {
+	d.store.Evict(d.closed, func(v *window.VM) {
+		st := &d.vms[v.Slot]
+		for _, i := range st.index {
+			d.bank.Remove(i)
+		}
+		*st = vmState{}
+	})
+	d.acc.Evict(d.closed)
+}
+
+func value(col []float32, i int) float32 {
+	if col == nil {
+		return schemas.NaN()
+	}
+	return col[i]
+}
+
+// Tick implements streams.Decider: closes steps, publishes the history, and when a
+// step has closed forecasts from it.
+func (d *Decider) Tick(cut streams.Cut) []streams.Out {
+	d.now = max(d.now, cut.Now, d.acc.Now())
+	lease := d.cfg.Lease()
+	var outs []streams.Out
+	closing := schemas.StepAt(schemas.Time(d.now-int64(d.cfg.Grace)), d.cfg.Base) - 1
+	fresh := !d.any || closing > d.closed
+	if fresh {
+		d.close(closing, lease)
+		d.evict()
+	}
+	outs = d.publish(outs, lease)
+	if fresh {
+		outs = d.issue(outs, lease)
+	}
+	return outs
+}

@@ -1,0 +1,47 @@
+package arch
+
+// roomOf finds the plan's entry for a package: the entry of the package itself or
+// of the nearest folder above it that covers what lies below.
+func roomOf(pkg string) (room, bool) {
+	best, found := "", false
+	for name := range plan {
+		if under(pkg, name) && len(name) >= len(best) {
+			best, found = name, true
+		}
+	}
+	return plan[best], found
+}
+
+// plan is the house. An entry covers the folders below it that have none of
+// their own.
+var plan = map[string]room{
+	"schemas": {may: []string{"schemas"}},
+	"streams": {may: []string{"schemas", "streams"}},
+
+	// Deciders: they see their own service's deciders and schemas, nothing else.
+	"forecaster/window":   {may: []string{"schemas"}, clean: true},
+	"forecaster/model":    {may: []string{"schemas", "forecaster/window"}, clean: true},
+	"forecaster/ensemble": {may: []string{"schemas", "forecaster/window", "forecaster/model"}, clean: true},
+	"forecaster/pressure": {may: []string{"schemas", "forecaster/window", "forecaster/model"}, clean: true},
+	"placer/fleet":        {may: []string{"schemas", "placer/policy"}, clean: true},
+	"placer/policy":       {may: []string{"schemas"}, clean: true},
+	"placer/search":       {may: []string{"schemas"}, clean: true},
+	"placer/plan":         {may: []string{"schemas", "placer/fleet", "placer/policy", "placer/search"}, clean: true},
+	"actuator/migration":  {may: []string{"schemas"}, clean: true},
+	"actuator/libvirt":    {may: []string{"schemas", "actuator/migration"}},
+
+	// Services: a pure heart in the shared shell; I/O only in service.go.
+	"forecaster": {may: []string{"schemas", "streams", "forecaster"}, clean: true, shell: []string{"service.go"}},
+	"placer":     {may: []string{"schemas", "streams", "placer"}, clean: true, shell: []string{"service.go"}},
+	"actuator":   {may: []string{"schemas", "streams", "actuator"}},
+	"agents":     {may: []string{"schemas", "streams", "agents"}},
+	"console":    {may: []string{"schemas", "streams", "internal/service", "internal/chart"}},
+
+	"internal/service": {may: []string{"schemas"}},
+	"internal/arch":    {},
+	"internal/sim":     {may: []string{"schemas", "internal/sim"}},
+	"internal/lab":     {may: []string{"schemas", "actuator/libvirt", "actuator/migration", "internal/lab"}},
+	"internal/stack":   {may: []string{"*"}},
+	"benchmarks":       {may: []string{"*"}},
+	"cmd":              {may: []string{"*"}},
+}
