@@ -23,7 +23,7 @@ type move struct {
 
 // catchUp is how long a new actuator waits for its first heartbeat before it
 // refuses for want of one: the acts may not have been read yet.
-const catchUp = 5 * time.Second
+const catchUp = 3 * time.Second
 
 // command judges one command and, when it may start, starts it. The command is
 // acknowledged once the journal holds what was decided.
@@ -43,7 +43,7 @@ func (a *Actuator) command(ctx context.Context, r *streams.Received) streams.Ver
 	}
 	why := a.rules.Admit(f)
 	if why.Code == schemas.ReasonHeartbeat && f.Heartbeat == 0 && f.Now-a.began < int64(a.cfg.catchUp) {
-		return streams.Retry(time.Second)
+		return streams.Retry(250 * time.Millisecond)
 	}
 	if why.Code == schemas.ReasonMoving && a.ending(c.VM) {
 		return streams.Retry(100 * time.Millisecond)

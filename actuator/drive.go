@@ -74,7 +74,7 @@ func (d *Drive) Run(ctx context.Context) migration.State {
 	for {
 		if ctx.Err() != nil {
 			d.o.Abort = true
-			if work.Err() != nil || d.State.Unknown {
+			if work.Err() != nil {
 				return d.State
 			}
 		}
@@ -84,7 +84,7 @@ func (d *Drive) Run(ctx context.Context) migration.State {
 		d.o.Fence = d.Fence()
 		s, acts, why := d.Rules.Next(d.State, d.o, d.Now())
 		d.State, d.o.Did = s, migration.Did{}
-		if s.Stage == migration.Ended {
+		if s.Stage == migration.Ended || s.Unknown && ctx.Err() != nil {
 			return s
 		}
 		for _, a := range acts {
@@ -151,14 +151,15 @@ func (d *Drive) do(ctx, work context.Context, a migration.Action) {
 		return
 	case migration.Begin:
 		if d.offer, err = d.Source.Begin(work, d.Ticket); err == nil {
-			if size := len(d.offer.XML) + len(d.offer.Cookie); size > migration.MaxMessage {
-				err = &migration.Refusal{Why: schemas.Reason{Code: schemas.ReasonTooLarge, Detail: fmt.Sprintf("XML and cookie have %d bytes, a request takes %d", size, migration.MaxMessage)}}
+			if size := len(d.offer.XML) + len(d.offer.Cookie); size > migration.MaxMessage || len(d.offer.XML) > schemas.MaxHandOver || len(d.offer.Cookie) > schemas.MaxHandOver {
+				err = &migration.Refusal{Why: schemas.Reason{Code: schemas.ReasonTooLarge, Detail: fmt.Sprintf("XML and cookie have %d and %d bytes, a request takes %d of each and %d together",
+					len(d.offer.XML), len(d.offer.Cookie), schemas.MaxHandOver, migration.MaxMessage)}}
 				// Begin3 did succeed: its protection must go.
 				err = errors.Join(err, d.Source.Abort(work, vm))
 			}
 		}
 	case migration.HandOver:
-		if len(d.sent) > migration.MaxMessage {
+		if len(d.sent) > schemas.MaxHandOver {
 			err = &migration.Refusal{Why: schemas.Reason{Code: schemas.ReasonTooLarge, Detail: fmt.Sprintf("Perform3's cookie has %d bytes", len(d.sent))}}
 		} else if err = d.Mark(migration.MarkHanded); err != nil {
 			err = &migration.Refusal{Why: schemas.Reason{Code: schemas.ReasonJournal, Detail: err.Error()}}

@@ -161,8 +161,7 @@ func TestDestinationRestarts(t *testing.T) {
 			defer func(old *testing.T) { r.t = old }(r.t)
 			r.t = t
 			kill := r.host(1)
-			var stop func()
-			stop = r.host(0, func(c *Config) {
+			stop := r.host(0, func(c *Config) {
 				c.crash = func(v migration.Verb) bool {
 					if v == x.after && kill != nil {
 						kill()
@@ -193,7 +192,9 @@ func TestDestinationRestarts(t *testing.T) {
 // dies right after it.
 func TestLostReplies(t *testing.T) {
 	t.Parallel()
-	short := func(c *Config) { c.calls = &libvirt.Limits{Quick: time.Second, Phase: time.Second} }
+	short := func(c *Config) {
+		c.calls = &libvirt.Limits{Quick: 700 * time.Millisecond, Phase: 700 * time.Millisecond}
+	}
 	r := newRig(t)
 	r.host(0, short)
 	r.host(1, short)

@@ -48,3 +48,24 @@ func capacity50() Message {
 
 func BenchmarkEncodeCapacity50(b *testing.B) { benchEncode(b, capacity50()) }
 func BenchmarkDecodeCapacity50(b *testing.B) { benchDecode(b, capacity50()) }
+
+func BenchmarkEncodePlan(b *testing.B) { benchEncode(b, sampleOf(KindPlan)) }
+func BenchmarkDecodePlan(b *testing.B) { benchDecode(b, sampleOf(KindPlan)) }
+
+func BenchmarkHashPlan(b *testing.B) {
+	m := sampleOf(KindPlan)
+	b.ReportAllocs()
+	for b.Loop() {
+		HashJSON(m)
+	}
+}
+
+func BenchmarkJSONLinesForecasts64(b *testing.B) {
+	m := sampleForecasts(64, NumScenarios)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := JSONLines(m); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

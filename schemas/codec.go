@@ -130,7 +130,7 @@ func Encode(m Message) ([]byte, error) {
 	if s.Encoding == Arrow {
 		b, err = encodeArrow(m)
 	} else {
-		b, err = appendJSON(nil, m)
+		b, err = encodeJSON(m)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", s.Kind, err)
@@ -250,7 +250,7 @@ func JSONLines(m Message) ([]byte, error) {
 	case *Forecasts:
 		b, err = m.jsonLines()
 	default:
-		if b, err = appendJSON(nil, m); err == nil {
+		if b, err = encodeJSON(m); err == nil {
 			b = append(b, '\n')
 		}
 	}

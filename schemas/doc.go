@@ -13,7 +13,7 @@
 //     ([MilliCPU], [Bytes], downtime_ms). Missing is missing ([NaN] in memory,
 //     null on the wire), never zero.
 //   - [Decode] gives a valid message or an error that names the field; it never
-//     panics and never allocates more than a small multiple of its input. NaN and
+//     panics, and the memory it takes is bounded by a multiple of its input. NaN and
 //     infinities never enter by the wire.
 //   - A value has one form: equal messages give equal bytes, a list or map without
 //     items is [] or {} on the wire and nil in memory, and what was decoded encodes
@@ -26,7 +26,8 @@
 //
 // Why a package and not generated code: the Go types are the contract; the JSON
 // Schemas under v1/ are generated from them (task gen) and CI checks the drift.
-// Why our own reader and writer of the few Arrow types we use: the usual reader
-// trusts the lengths it is told, and the usual writer costs five times as much. The
-// tests hold both against Arrow's own library.
+// Why encoding/json/v2: it refuses by default what two readers could take for two
+// different messages. Why our own reader and writer of the few Arrow types we use:
+// the usual reader trusts the lengths it is told, and the usual writer costs five
+// times as much. The tests hold both against Arrow's own library.
 package schemas

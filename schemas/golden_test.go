@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	. "github.com/foreshift/foreshift/schemas"
@@ -90,7 +91,7 @@ func TestGoldenDecodedForEver(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := readFile(t, path)
+			want := plainNumbers(t, readFile(t, path))
 			if header := kind + "/" + version; header == s.Header() && !bytes.Equal(lines, want) {
 				t.Errorf("decodes to\n%s\nwant\n%s", cut(lines), cut(want))
 			}
@@ -120,7 +121,11 @@ func TestGoldenEncodedAlike(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", s.Kind, err)
 		}
-		if want := readFile(t, goldenName(s)+"."+s.Encoding.String()); !bytes.Equal(b, want) {
+		want := readFile(t, goldenName(s)+"."+s.Encoding.String())
+		if s.Encoding == JSON {
+			want = plainNumbers(t, want)
+		}
+		if !bytes.Equal(b, want) {
 			t.Errorf("%s: encodes to\n%q\nwant\n%q", s.Kind, cut(b), cut(want))
 		}
 	}
@@ -237,6 +242,22 @@ func TestHolds(t *testing.T) {
 			t.Errorf("holds(%v) = %v, want %v", c.have, got, c.want)
 		}
 	}
+}
+
+// plainNumbers writes the numbers of lines of JSON in their shortest form, 1e-9 for
+// 1e-09, and leaves all else: what was released before may hold the longer one.
+func plainNumbers(t *testing.T, b []byte) []byte {
+	t.Helper()
+	var out []byte
+	for line := range bytes.Lines(b) {
+		v := jsontext.Value(bytes.TrimSuffix(line, []byte("\n")))
+		end := line[len(v):]
+		if err := v.Format(jsontext.CanonicalizeRawFloats(true)); err != nil {
+			t.Fatal(err)
+		}
+		out = append(append(out, v...), end...)
+	}
+	return out
 }
 
 func readFile(t *testing.T, path string) []byte {

@@ -1,69 +1,69 @@
 package schemas
 
-import "strconv"
+import (
+	"bytes"
 
-// lineWriter writes one flat JSON object for a row of an Arrow message.
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// lineWriter writes a flat JSON object for each row of an Arrow message. Its text
+// is checked to be UTF-8 and its names are our own, so writing into memory does not
+// fail; should it, the first fault is kept.
 type lineWriter struct {
-	b     []byte
-	first bool
+	buf bytes.Buffer
+	enc *jsontext.Encoder
+	err error
 }
 
-func (w *lineWriter) open()  { w.b, w.first = append(w.b, '{'), true }
-func (w *lineWriter) close() { w.b = append(w.b, '}', '\n') }
+func newLineWriter() *lineWriter {
+	w := new(lineWriter)
+	w.enc = jsontext.NewEncoder(&w.buf)
+	return w
+}
 
-func (w *lineWriter) key(k string) {
-	if !w.first {
-		w.b = append(w.b, ',')
+func (w *lineWriter) put(ts ...jsontext.Token) {
+	for _, t := range ts {
+		if w.err == nil {
+			w.err = w.enc.WriteToken(t)
+		}
 	}
-	w.first = false
-	w.b = append(appendString(w.b, k), ':')
 }
 
-func (w *lineWriter) text(k, v string) { w.key(k); w.b = appendString(w.b, v) }
-func (w *lineWriter) whole(k string, v int64) {
-	w.key(k)
-	w.b = strconv.AppendInt(w.b, v, 10)
-}
-func (w *lineWriter) unsigned(k string, v uint64) {
-	w.key(k)
-	w.b = strconv.AppendUint(w.b, v, 10)
-}
+func (w *lineWriter) open()                       { w.put(jsontext.BeginObject) }
+func (w *lineWriter) close()                      { w.put(jsontext.EndObject) } // and a newline
+func (w *lineWriter) text(k, v string)            { w.put(jsontext.String(k), jsontext.String(v)) }
+func (w *lineWriter) whole(k string, v int64)     { w.put(jsontext.String(k), jsontext.Int(v)) }
+func (w *lineWriter) unsigned(k string, v uint64) { w.put(jsontext.String(k), jsontext.Uint(v)) }
 
-// number writes null for what is missing.
-func (w *lineWriter) number(v float32) {
+// lines are the rows that were written.
+func (w *lineWriter) lines() ([]byte, error) { return w.buf.Bytes(), w.err }
+
+// number is null for what is missing.
+func number(v float32) jsontext.Token {
 	if IsNaN(v) || isInf32(v) {
-		w.b = append(w.b, "null"...)
-		return
+		return jsontext.Null
 	}
-	w.b = strconv.AppendFloat(w.b, float64(v), 'f', -1, 32)
+	return jsontext.Float32(v)
 }
 
 // cell writes row i of a column, unless the message does not have the column.
 func (w *lineWriter) cell(k string, vs []float32, i int) {
 	if vs != nil {
-		w.key(k)
-		w.number(vs[i])
+		w.put(jsontext.String(k), number(vs[i]))
 	}
 }
 
 // table writes numbers as rows of n, stride apart.
 func (w *lineWriter) table(k string, vs []float32, n, stride int) {
-	w.key(k)
-	w.b = append(w.b, '[')
+	w.put(jsontext.String(k), jsontext.BeginArray)
 	for i := 0; i < len(vs); i += n * stride {
-		if i > 0 {
-			w.b = append(w.b, ',')
+		w.put(jsontext.BeginArray)
+		for j := range n {
+			w.put(number(vs[i+j*stride]))
 		}
-		w.b = append(w.b, '[')
-		for j := 0; j < n; j++ {
-			if j > 0 {
-				w.b = append(w.b, ',')
-			}
-			w.number(vs[i+j*stride])
-		}
-		w.b = append(w.b, ']')
+		w.put(jsontext.EndArray)
 	}
-	w.b = append(w.b, ']')
+	w.put(jsontext.EndArray)
 }
 
 var flagNames = [...]string{"migrating", "reset", "paused", "imported"}
@@ -80,22 +80,18 @@ func (f Flags) Names() []string {
 }
 
 func (w *lineWriter) flags(f Flags) {
-	w.key(colFlags)
-	w.b = append(w.b, '[')
-	for i, n := range f.Names() {
-		if i > 0 {
-			w.b = append(w.b, ',')
-		}
-		w.b = appendString(w.b, n)
+	w.put(jsontext.String(colFlags), jsontext.BeginArray)
+	for _, n := range f.Names() {
+		w.put(jsontext.String(n))
 	}
-	w.b = append(w.b, ']')
+	w.put(jsontext.EndArray)
 }
 
 func (m *Metrics) jsonLines() ([]byte, error) {
 	if err := m.Validate(); err != nil {
 		return nil, err
 	}
-	w := &lineWriter{}
+	w := newLineWriter()
 	for i, v := range m.VM {
 		w.open()
 		w.text(colTime, m.Time[i].String())
@@ -113,14 +109,14 @@ func (m *Metrics) jsonLines() ([]byte, error) {
 		}
 		w.close()
 	}
-	return w.b, nil
+	return w.lines()
 }
 
 func (m *Steps) jsonLines() ([]byte, error) {
 	if err := m.Validate(); err != nil {
 		return nil, err
 	}
-	w := &lineWriter{}
+	w := newLineWriter()
 	for i, v := range m.VM {
 		w.open()
 		w.whole("step", int64(m.Step))
@@ -140,7 +136,7 @@ func (m *Steps) jsonLines() ([]byte, error) {
 		}
 		w.close()
 	}
-	return w.b, nil
+	return w.lines()
 }
 
 // jsonLines gives every VM a line: quantiles as one list of levels for each slot,
@@ -149,7 +145,7 @@ func (f *Forecasts) jsonLines() ([]byte, error) {
 	if err := f.Validate(); err != nil {
 		return nil, err
 	}
-	w := &lineWriter{}
+	w := newLineWriter()
 	for i, v := range f.VM {
 		w.open()
 		w.text(colVM, v.String())
@@ -163,15 +159,11 @@ func (f *Forecasts) jsonLines() ([]byte, error) {
 		w.text("base", f.Base.String())
 		w.unsigned("lease", f.Lease)
 		w.text("model", f.Model)
-		w.key("origin_steps")
-		w.b = append(w.b, '[')
-		for k, o := range f.Origins {
-			if k > 0 {
-				w.b = append(w.b, ',')
-			}
-			w.b = strconv.AppendInt(w.b, int64(o), 10)
+		w.put(jsontext.String("origin_steps"), jsontext.BeginArray)
+		for _, o := range f.Origins {
+			w.put(jsontext.Int(int64(o)))
 		}
-		w.b = append(w.b, ']')
+		w.put(jsontext.EndArray)
 		w.cell(colAllocCPU, f.AllocCPU, i)
 		w.cell(colAllocMem, f.AllocMem, i)
 		for r := range f.Q {
@@ -186,5 +178,5 @@ func (f *Forecasts) jsonLines() ([]byte, error) {
 		}
 		w.close()
 	}
-	return w.b, nil
+	return w.lines()
 }

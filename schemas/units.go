@@ -1,7 +1,6 @@
 package schemas
 
 import (
-	"encoding/json"
 	"fmt"
 	"math"
 	"time"
@@ -46,22 +45,18 @@ func (t Time) String() string {
 	return t.Std().Format(time.RFC3339Nano)
 }
 
-// MarshalJSON writes RFC 3339 with nanoseconds, or "" for the zero time.
-func (t Time) MarshalJSON() ([]byte, error) { return json.Marshal(t.String()) }
+// MarshalText writes RFC 3339 with nanoseconds, or nothing for the zero time.
+func (t Time) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
-// UnmarshalJSON reads what MarshalJSON writes.
-func (t *Time) UnmarshalJSON(b []byte) error {
-	var s string
-	if err := json.Unmarshal(b, &s); err != nil {
-		return fmt.Errorf("time: want an RFC 3339 string: %w", err)
-	}
-	if s == "" {
+// UnmarshalText reads what MarshalText writes.
+func (t *Time) UnmarshalText(b []byte) error {
+	if len(b) == 0 {
 		*t = 0
 		return nil
 	}
-	v, err := time.Parse(time.RFC3339Nano, s)
+	v, err := time.Parse(time.RFC3339Nano, string(b))
 	if err != nil {
-		return fmt.Errorf("time: %w", err)
+		return fmt.Errorf("time %q: want RFC 3339 such as 2026-03-14T09:26:53Z", clip(string(b)))
 	}
 	if y := v.UTC().Year(); y < 1971 || y > 2250 {
 		return fmt.Errorf("time: year %d is out of range 1971..2250", y)

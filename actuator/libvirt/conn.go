@@ -29,7 +29,6 @@ type conn struct {
 	nc   *framed
 	lim  Limits
 	once sync.Once
-	subs sync.WaitGroup
 }
 
 type dialed struct{ c net.Conn }

@@ -38,9 +38,7 @@ func (c *conn) listen(ctx context.Context, vm schemas.VMID) (<-chan Event, error
 		default:
 		}
 	}
-	c.subs.Add(1)
 	go func() {
-		defer c.subs.Done()
 		for m := range life {
 			if schemas.VMID(m.Dom.UUID) != vm {
 				continue
@@ -54,9 +52,7 @@ func (c *conn) listen(ctx context.Context, vm schemas.VMID) (<-chan Event, error
 		}
 	}()
 	if rounds != nil {
-		c.subs.Add(1)
 		go func() {
-			defer c.subs.Done()
 			for m := range rounds {
 				if it, ok := m.(*lv.DomainEventCallbackMigrationIterationMsg); ok && schemas.VMID(it.Dom.UUID) == vm {
 					tell(Event{Round: int(it.Iteration)})

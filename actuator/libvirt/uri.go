@@ -85,8 +85,6 @@ const (
 	maxPacket = 33 << 20
 )
 
-var errFraming = errors.New("not a libvirt packet")
-
 // framed checks the length word of every packet that comes in: go-libvirt trusts
 // it. It also tells when the connection is gone.
 type framed struct {

@@ -267,7 +267,14 @@ var destinationGuards = []Guard[Consent]{
 		}
 		return schemas.Reason{}
 	}},
-	// A guest is prepared only where there is no copy, and once for an epoch.
+	// An epoch is prepared once: a request for it that comes late finds the move over.
+	{"prepared-once", func(c Consent) schemas.Reason {
+		if c.Ask.Op == schemas.OpPrepare && c.Step == Write && c.Record.Prepared >= c.Ask.Epoch {
+			return no(schemas.ReasonRestarted, "the epoch was prepared before, and its connection is gone")
+		}
+		return schemas.Reason{}
+	}},
+	// A guest is prepared only where there is no copy.
 	{"nothing-here", func(c Consent) schemas.Reason {
 		if c.Step != DoPrepare {
 			return schemas.Reason{}

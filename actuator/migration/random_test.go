@@ -11,7 +11,7 @@ import (
 )
 
 // moves is how many random moves one check of rapid makes; rapid makes 100 checks.
-const moves = 300
+const moves = 6000
 
 var drawFaults = rapid.Custom(func(t *rapid.T) faults {
 	odd := func(name string, most int) int { return rapid.IntRange(0, most).Draw(t, name) }
@@ -65,7 +65,7 @@ func TestRandomMoves(t *testing.T) {
 // then break an invariant.
 func TestEveryGuardIsNeeded(t *testing.T) {
 	for _, name := range []string{"source-still", "released-before-take-back", "other-running", "life-sign",
-		"own-copy", "both-hosts", "destination-fence", "released", "resume-intent", "nothing-here", "drop-not-running"} {
+		"own-copy", "both-hosts", "destination-fence", "released", "resume-intent", "prepared-once", "nothing-here", "drop-not-running"} {
 		t.Run(name, func(t *testing.T) {
 			rules, err := defaultRules.Without(name)
 			if err != nil {

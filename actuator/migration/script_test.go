@@ -12,7 +12,7 @@ import (
 	"github.com/foreshift/foreshift/schemas"
 )
 
-// TestScripts plays the stories under testdata, one move each:
+// TestScripts plays the stories under testdata/scripts, one move each:
 //
 //	start deadline=60s            a new move, epoch 100, both hosts seen
 //	restart mark=handed-over      the source's actuator comes back
@@ -22,7 +22,7 @@ import (
 //	answer prepare epoch=100 ...  what the destination decides
 //	tend ...                      its housekeeping
 func TestScripts(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
 		p := &play1{now: int64(time.Second)}
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string { return p.run(t, d) })
 	})

@@ -29,9 +29,10 @@ type world struct {
 	whole    bool // the transfer has ended: dst holds all of the guest
 	bound    int  // source: process that called Begin3 and is still connected, 0 none
 	session  uint64
-	killed   int64 // ns: when a QEMU process last died by a fault; copies may be fewer
-	dead     bool  // the transfer has spoilt the guest: it runs and does not live
-	tardy    bool  // a late message is being served
+	made     uint64 // epoch last prepared
+	killed   int64  // ns: when a QEMU process last died by a fault; copies may be fewer
+	dead     bool   // the transfer has spoilt the guest: it runs and does not live
+	tardy    bool   // a late message is being served
 
 	// the source's actuator
 	proc    int // number of the process
@@ -46,10 +47,9 @@ type world struct {
 	begins  int
 
 	// the destination's actuator: its disk, and late messages on the way to it
-	rec     Record
-	low     uint64 // highest fence ever on its disk: I5
-	late    []Ask
-	dropped int
+	rec  Record
+	low  uint64 // highest fence ever on its disk: I5
+	late []Ask
 }
 
 // faults are the odds, out of 1000, of each kind of fault at each chance of it.
@@ -136,7 +136,10 @@ func (w *world) steps(e uint64, steps []Step) bool {
 			if e < w.low {
 				w.violate("acted on epoch %d below the fence %d", e, w.low)
 			}
-			w.dst, w.incoming, w.whole, w.session = Paused, true, false, e
+			if w.made == e {
+				w.violate("epoch %d prepared twice", e)
+			}
+			w.dst, w.incoming, w.whole, w.session, w.made = Paused, true, false, e, e
 		case DoFinish:
 			if e != w.session || !w.incoming {
 				return false
@@ -454,4 +457,11 @@ func (w *world) kill() {
 	}
 }
 
-func (w *world) story() string { return strings.Join(w.trace, "\n") }
+// story is what happened, its middle left out when it is long.
+func (w *world) story() string {
+	const head, tail = 80, 40
+	if n := len(w.trace); n > head+tail {
+		return strings.Join(w.trace[:head], "\n") + "\n...\n" + strings.Join(w.trace[n-tail:], "\n")
+	}
+	return strings.Join(w.trace, "\n")
+}

@@ -314,12 +314,14 @@ func TestMemoryIsBoundedWhileTheBusIsAway(t *testing.T) {
 	b := &fakeBus{}
 	o := newOutput(t, b, nil)
 	b.fail = func(streams.Out) error { return errors.New("the bus is away") }
-	for n := range 70 { // 70 * 4001 rows are more than maxWaiting
-		batch := make([]telegraf.Metric, 0, 4001)
-		for vm := range 4000 {
-			batch = append(batch, sampleVM("h1", vm, at(n), nil))
-		}
-		for _, m := range append(batch, sampleHost("h1", at(n), 4000, map[string]any{"inventory": ""})) {
+	batch := make([]telegraf.Metric, 0, 4001)
+	for vm := range 4000 {
+		batch = append(batch, sampleVM("h1", vm, at(0), nil))
+	}
+	batch = append(batch, sampleHost("h1", at(0), 4000, map[string]any{"inventory": ""}))
+	for n := range 70 { // 70 * 4000 rows are more than maxWaiting
+		for _, m := range batch {
+			m.AddField("at_ns", at(n).UnixNano())
 			o.ingest(m)
 		}
 		o.bound()

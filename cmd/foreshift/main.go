@@ -53,7 +53,7 @@ func root() *cobra.Command {
 	var at place
 	at.flags(c)
 	c.AddCommand(
-		upCommand(&at),
+		upCommand(&at), labCommand(&at),
 		statusCommand(&at), vmCommand(&at), hostCommand(&at), planCommand(&at),
 		actCommand(&at, "pause"), actCommand(&at, "resume"),
 		streamsCommand(&at), decodeCommand(),

@@ -201,7 +201,7 @@ func TestRecentIsTheLastHour(t *testing.T) {
 	}
 }
 
-// BenchmarkFold reports ns per value of a message of 50 VMs with 10 columns.
+// BenchmarkFold reports CPU ns per value of a message of 50 VMs with 10 columns.
 func BenchmarkFold(b *testing.B) {
 	const n = 50
 	m := &schemas.Metrics{Host: "h", Site: "s", Agent: "a", Seq: 1}
@@ -217,6 +217,7 @@ func BenchmarkFold(b *testing.B) {
 	var rows []Row
 	b.ReportAllocs()
 	b.ResetTimer()
+	from := cpuNow()
 	for k := range b.N {
 		t := epoch + schemas.Time(k)*10e9
 		for i := range m.Time {
@@ -231,5 +232,5 @@ func BenchmarkFold(b *testing.B) {
 			a.Close(s)
 		}
 	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n*base), "ns/value")
+	b.ReportMetric(float64((cpuNow()-from).Nanoseconds())/float64(b.N)/float64(n*base), "cpu-ns/value")
 }

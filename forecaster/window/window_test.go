@@ -3,7 +3,9 @@ package window
 import (
 	"fmt"
 	"math"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/apache/arrow/go/v17/arrow/memory"
@@ -235,7 +237,7 @@ func TestStore(t *testing.T) {
 	}
 }
 
-// BenchmarkAppend reports ns per value of a row of ten columns, turn by turn for the
+// BenchmarkAppend reports CPU ns per value of a row of ten columns, turn by turn for the
 // VMs of one host, and for so many that every row misses the caches.
 func BenchmarkAppend(b *testing.B) {
 	for _, vms := range []int{50, 1000} {
@@ -258,10 +260,20 @@ func appendRows(b *testing.B, vms int) {
 	}
 	b.ReportAllocs()
 	b.ResetTimer()
+	from := cpuNow()
 	for i := range b.N {
 		r.Step = schemas.Step(3001 + i/vms)
 		r.V[0] = float32(i)
 		ws[i%vms].Put(&r)
 	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(base), "ns/value")
+	b.ReportMetric(float64((cpuNow()-from).Nanoseconds())/float64(b.N)/float64(base), "cpu-ns/value")
+}
+
+// cpuNow is the process's CPU time: the wall clock of a shared machine says little.
+func cpuNow() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -232,7 +232,10 @@ func (h *Host) enterAndStart(cmd *exec.Cmd) error {
 	if err := unix.Sethostname([]byte(h.Name)); err != nil {
 		return fmt.Errorf("set host name: %w", err)
 	}
-	binds := append([][2]string{{"hosts", "/etc/hosts"}}, libvirtDirs...)
+	binds := libvirtDirs
+	if _, err := os.Stat("/etc/hosts"); err == nil { // a bare image may have none; nothing hangs on names
+		binds = append([][2]string{{"hosts", "/etc/hosts"}}, binds...)
+	}
 	for _, b := range binds {
 		if err := unix.Mount(filepath.Join(h.dir, b[0]), b[1], "", unix.MS_BIND, ""); err != nil {
 			return fmt.Errorf("bind %s: %w", b[1], err)

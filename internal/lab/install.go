@@ -186,12 +186,12 @@ func qemuMajor(text string) int {
 // ensureUser makes a system user with a group of the same name.
 func ensureUser(ctx context.Context, name string) error {
 	if _, err := user.LookupGroup(name); err != nil {
-		if err := run(ctx, "", nil, "groupadd", "-r", name); err != nil {
+		if err := run(ctx, "", nil, "/usr/sbin/groupadd", "-r", name); err != nil {
 			return err
 		}
 	}
 	if _, err := user.Lookup(name); err != nil {
-		return run(ctx, "", nil, "useradd", "-r", "-g", name, "-d", "/var/lib/libvirt", "-M", "-s", "/usr/sbin/nologin", name)
+		return run(ctx, "", nil, "/usr/sbin/useradd", "-r", "-g", name, "-d", "/var/lib/libvirt", "-M", "-s", "/usr/sbin/nologin", name)
 	}
 	return nil
 }
@@ -200,7 +200,8 @@ func ensureUser(ctx context.Context, name string) error {
 func run(ctx context.Context, dir string, env []string, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), env...)
+	// dpkg insists on the system directories, which root's path may lack after su.
+	cmd.Env = append(append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"), env...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Run(); err != nil {

@@ -32,9 +32,14 @@ type timing struct {
 	from             int // first slot in which the VM is there
 }
 
+// early is how many base steps before the latest start a move is due: one hour of
+// 5-minute steps. A forecast of a steep rise tends to see the onset come nearer
+// more slowly than time passes, and a move that waits for the last moment is late.
+const early = 12
+
 // when sets the time of VM i's move from a to b: it must end a margin before the
-// onset (Latest); it starts (Due) twice its own duration before that, at least
-// three steps: early enough for one more try, and not hours ahead on a forecast
+// onset (Latest); it starts (Due) an hour of steps before that, at least twice its
+// own duration: early enough for one more try, and not hours ahead on a forecast
 // that may change.
 func (s *State) when(i, a, b int) (timing, schemas.ReasonCode) {
 	t, bps, ok := s.transfer(i, a, b)
@@ -45,7 +50,7 @@ func (s *State) when(i, a, b int) (timing, schemas.ReasonCode) {
 		return timing{transfer: t}, schemas.ReasonCannotConverge
 	}
 	w := timing{transfer: t}
-	slack := max(2*t.Duration, 3*s.V.Base)
+	slack := max(2*t.Duration, early*s.V.Base)
 	w.latest, w.due = s.V.Now, s.V.Now
 	if p := &s.Pressure[a]; p.OnsetSlot >= 0 {
 		w.latest = p.Onset.Add(-t.Duration - steps(s.P.MarginSteps, s.V.Base))

@@ -41,19 +41,21 @@ type clock struct {
 
 func main() {
 	console := boot()
-	if err := run(console); err != nil {
+	if w, err := prepare(console); err != nil {
 		fmt.Fprintf(console, "GUEST-FAILED %v\r\n", err)
+	} else {
+		w.run()
 	}
 	for { // PID 1 must not end: that would be a kernel panic
 		time.Sleep(time.Hour)
 	}
 }
 
-// run reads the parameters and works until the machine is stopped.
-func run(console io.Writer) error {
+// prepare reads the parameters, and sets up the network and the working set.
+func prepare(console io.Writer) (*worker, error) {
 	cmdline, err := os.ReadFile("/proc/cmdline")
 	if err != nil {
-		return fmt.Errorf("read the kernel command line: %w", err)
+		return nil, fmt.Errorf("read the kernel command line: %w", err)
 	}
 	p := parseParameters(string(cmdline))
 	wss, err1 := p.number("wss", 16, 0, 1024)
@@ -63,7 +65,7 @@ func run(console io.Writer) error {
 	every, err5 := p.number("beat", 10, 1, 1000) // ms
 	for _, err := range []error{err1, err2, err3, err4, err5} {
 		if err != nil {
-			return err
+			return nil, err
 		}
 	}
 	load := p["load"]
@@ -72,16 +74,16 @@ func run(console io.Writer) error {
 	}
 	schedule, err := ParseSchedule(load, time.Duration(period*float64(time.Second)))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := network("eth0", p["ip"]); err != nil {
-		return err
+		return nil, err
 	}
-	w := worker{name: p["name"], console: console, schedule: schedule, phase: time.Duration(phase * float64(time.Second)), every: time.Duration(every * float64(time.Millisecond))}
+	w := &worker{name: p["name"], console: console, schedule: schedule, phase: time.Duration(phase * float64(time.Second)), every: time.Duration(every * float64(time.Millisecond))}
 	if to := p["heartbeat"]; to != "" {
 		conn, err := net.Dial("udp", to)
 		if err != nil {
-			return fmt.Errorf("heartbeat to %s: %w", to, err)
+			return nil, fmt.Errorf("heartbeat to %s: %w", to, err)
 		}
 		w.beat = conn
 		go follow(conn, &w.clock)
@@ -89,14 +91,13 @@ func run(console io.Writer) error {
 	if pages := int(wss * (1 << 20) / pageSize); pages > 0 {
 		raw, err := syscall.Mmap(-1, 0, pages*pageSize, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
 		if err != nil {
-			return fmt.Errorf("map the working set of %d pages: %w", pages, err)
+			return nil, fmt.Errorf("map the working set of %d pages: %w", pages, err)
 		}
 		w.memory = newMemory(raw)
 		w.perBeat = rate * (1 << 20) / pageSize * w.every.Seconds()
 	}
 	fmt.Fprintf(console, "GUEST-READY %s\r\n", w.name)
-	w.run()
-	return nil
+	return w, nil
 }
 
 // worker is all that the guest does, in one goroutine: under emulation every

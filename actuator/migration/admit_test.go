@@ -1,0 +1,58 @@
+package migration
+
+import (
+	"testing"
+
+	"github.com/foreshift/foreshift/schemas"
+)
+
+// TestAdmit: a command that may start, and every single thing that forbids it; left
+// out, the guard lets exactly that through.
+func TestAdmit(t *testing.T) {
+	const now = int64(1000e9)
+	good := func() Facts {
+		return Facts{Command: &schemas.Command{ID: "c", Source: "h1", Destination: "h2", AfterSeq: 50, Expires: schemas.Time(now + 10e9), Deadline: schemas.Time(now + 60e9)},
+			Seq: 60, Host: "h1", Now: now, Fence: 50, Heartbeat: now - 5e9, Source: Running}
+	}
+	if why := Admit(good()); !why.OK() {
+		t.Fatal(why)
+	}
+	for _, x := range []struct {
+		guard string
+		code  schemas.ReasonCode
+		spoil func(*Facts)
+	}{
+		{"signature", schemas.ReasonUnknownSigner, func(f *Facts) { f.Signature.Code = schemas.ReasonUnknownSigner }},
+		{"replay", schemas.ReasonReplay, func(f *Facts) { f.Command.Run = "r1" }},
+		{"host", schemas.ReasonWrongHost, func(f *Facts) { f.Command.Source = "h3" }},
+		{"host", schemas.ReasonSelf, func(f *Facts) { f.Command.Destination = "h1" }},
+		{"unseen", schemas.ReasonSeen, func(f *Facts) { f.Seen = true }},
+		{"epoch", schemas.ReasonEpoch, func(f *Facts) { f.Fence = 51 }},
+		{"epoch", schemas.ReasonEpoch, func(f *Facts) { f.Command.AfterSeq = 60 }},
+		{"expiry", schemas.ReasonExpired, func(f *Facts) { f.Command.Expires = schemas.Time(now - 1) }},
+		{"expiry", schemas.ReasonTooLate, func(f *Facts) { f.Command.Deadline = schemas.Time(now) }},
+		{"paused", schemas.ReasonPaused, func(f *Facts) { f.Paused = true }},
+		{"heartbeat", schemas.ReasonHeartbeat, func(f *Facts) { f.Heartbeat = 0 }},
+		{"heartbeat", schemas.ReasonHeartbeat, func(f *Facts) { f.Heartbeat = now - 31e9 }},
+		{"heartbeat", schemas.ReasonHeartbeat, func(f *Facts) { f.Heartbeat = now + 3600e9 }},
+		{"moving", schemas.ReasonMoving, func(f *Facts) { f.Moving = true }},
+		{"busy", schemas.ReasonBudgetHost, func(f *Facts) { f.Busy = true }},
+		{"running-here", schemas.ReasonNotHere, func(f *Facts) { f.Source = Absent }},
+		{"running-here", schemas.ReasonNotRunning, func(f *Facts) { f.Source = Paused }},
+		{"running-here", schemas.ReasonLibvirt, func(f *Facts) { f.Source = Unreachable }},
+		{"foreign-job", schemas.ReasonForeignJob, func(f *Facts) { f.Foreign = true }},
+	} {
+		f := good()
+		x.spoil(&f)
+		if why := Admit(f); why.Code != x.code {
+			t.Errorf("%s: %s, want %s", x.guard, why, x.code)
+		}
+		rules, err := defaultRules.Without(x.guard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if why := rules.Admit(f); !why.OK() {
+			t.Errorf("without %s: %s", x.guard, why)
+		}
+	}
+}
