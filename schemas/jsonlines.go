@@ -2,6 +2,7 @@ package schemas
 
 import (
 	"bytes"
+	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -38,18 +39,20 @@ func (w *lineWriter) unsigned(k string, v uint64) { w.put(jsontext.String(k), js
 // lines are the rows that were written.
 func (w *lineWriter) lines() ([]byte, error) { return w.buf.Bytes(), w.err }
 
-// number is null for what is missing.
-func number(v float32) jsontext.Token {
+// number writes null for what is missing.
+func (w *lineWriter) number(v float32) {
 	if IsNaN(v) || isInf32(v) {
-		return jsontext.Null
+		w.put(jsontext.Null)
+	} else if w.err == nil {
+		w.err = w.enc.WriteValue(strconv.AppendFloat(w.enc.AvailableBuffer(), float64(v), 'f', -1, 32))
 	}
-	return jsontext.Float32(v)
 }
 
 // cell writes row i of a column, unless the message does not have the column.
 func (w *lineWriter) cell(k string, vs []float32, i int) {
 	if vs != nil {
-		w.put(jsontext.String(k), number(vs[i]))
+		w.put(jsontext.String(k))
+		w.number(vs[i])
 	}
 }
 
@@ -59,7 +62,7 @@ func (w *lineWriter) table(k string, vs []float32, n, stride int) {
 	for i := 0; i < len(vs); i += n * stride {
 		w.put(jsontext.BeginArray)
 		for j := range n {
-			w.put(number(vs[i+j*stride]))
+			w.number(vs[i+j*stride])
 		}
 		w.put(jsontext.EndArray)
 	}

@@ -28,7 +28,7 @@ func (b *Bus) Serve(ctx context.Context, subject string, handle func(context.Con
 	if err != nil {
 		return fmt.Errorf("serve %s: %w", subject, err)
 	}
-	if err := c.NC.FlushWithContext(ctx); err != nil && ctx.Err() == nil {
+	if err := c.NC.FlushTimeout(publishTimeout); err != nil && ctx.Err() == nil {
 		return errors.Join(fmt.Errorf("serve %s: %w", subject, err), sub.Unsubscribe())
 	}
 	var wg sync.WaitGroup

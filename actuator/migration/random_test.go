@@ -11,7 +11,7 @@ import (
 )
 
 // moves is how many random moves one check of rapid makes; rapid makes 100 checks.
-const moves = 6000
+const moves = 220
 
 var drawFaults = rapid.Custom(func(t *rapid.T) faults {
 	odd := func(name string, most int) int { return rapid.IntRange(0, most).Draw(t, name) }
@@ -20,7 +20,7 @@ var drawFaults = rapid.Custom(func(t *rapid.T) faults {
 		Stale: odd("stale", 100), CrashSource: odd("crash-source", 80), CrashDestination: odd("crash-destination", 80),
 		PerformFails: odd("perform-fails", 300), PerformLost: odd("perform-lost", 300), DiskFails: odd("disk-fails", 60),
 		QEMUDies: odd("qemu-dies", 20), Abort: odd("abort", 200), NoLife: odd("no-life", 300), ShortDeadline: odd("short-deadline", 100),
-		Wake: odd("wake", 100), ResumeFails: odd("resume-fails", 300), Foreign: odd("foreign", 50),
+		Wake: odd("wake", 100), ResumeFails: odd("resume-fails", 300), EndFails: odd("end-fails", 300), Foreign: odd("foreign", 50),
 	}
 })
 
@@ -89,7 +89,7 @@ func randomFaults(rng *rand.Rand) faults {
 		Lose: rng.Intn(250), LoseReply: rng.Intn(250), Delay: rng.Intn(200), Double: rng.Intn(200), Stale: rng.Intn(100),
 		CrashSource: rng.Intn(80), CrashDestination: rng.Intn(80), PerformFails: rng.Intn(300), PerformLost: rng.Intn(300),
 		DiskFails: rng.Intn(60), QEMUDies: rng.Intn(20), Abort: rng.Intn(200), NoLife: rng.Intn(300), ShortDeadline: rng.Intn(100),
-		Wake: rng.Intn(100), ResumeFails: rng.Intn(300), Foreign: rng.Intn(50),
+		Wake: rng.Intn(100), ResumeFails: rng.Intn(300), EndFails: rng.Intn(300), Foreign: rng.Intn(50),
 	}
 }
 

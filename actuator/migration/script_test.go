@@ -23,12 +23,12 @@ import (
 //	tend ...                      its housekeeping
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
-		p := &play1{now: int64(time.Second)}
+		p := &script{now: int64(time.Second)}
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string { return p.run(t, d) })
 	})
 }
 
-type play1 struct {
+type script struct {
 	now int64
 	s   State
 	o   Observation
@@ -36,7 +36,7 @@ type play1 struct {
 	h   Here
 }
 
-func (p *play1) run(t *testing.T, d *datadriven.TestData) string {
+func (p *script) run(t *testing.T, d *datadriven.TestData) string {
 	switch d.Cmd {
 	case "start":
 		p.s = Start(100, p.now+int64(span(t, d, "deadline", time.Minute)), p.now, DefaultLimits())
@@ -87,7 +87,7 @@ func (p *play1) run(t *testing.T, d *datadriven.TestData) string {
 		b.WriteByte('\n')
 	}
 	fmt.Fprintf(&b, "%s", p.s.Stage)
-	if p.s.Unknown {
+	if p.s.Unknown && p.s.Stage != Ended {
 		b.WriteString(" UNKNOWN")
 	}
 	if !why.OK() {
@@ -118,7 +118,7 @@ func number(t *testing.T, s string) uint64 {
 }
 
 // see reads what is seen from the arguments.
-func (p *play1) see(t *testing.T, d *datadriven.TestData) {
+func (p *script) see(t *testing.T, d *datadriven.TestData) {
 	p.o.Abort, p.o.Resolve = false, NotResolved
 	for _, a := range d.CmdArgs {
 		v := ""
@@ -157,7 +157,7 @@ func (p *play1) see(t *testing.T, d *datadriven.TestData) {
 }
 
 // destination asks the other machine; the record it writes is kept.
-func (p *play1) destination(t *testing.T, d *datadriven.TestData) string {
+func (p *script) destination(t *testing.T, d *datadriven.TestData) string {
 	e := uint64(100)
 	for _, a := range d.CmdArgs {
 		v := ""

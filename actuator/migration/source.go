@@ -74,7 +74,7 @@ func absorb(s State, o Observation, now int64) State {
 	if d.Verb == None || d.Verb != s.Wait {
 		return s
 	}
-	s.Wait = None
+	s.Wait, s.Rested = None, d.Verb == Observe || d.How == Done && told(d.Verb, o)
 	switch d.Verb {
 	case Begin, Prepare, Perform, HandOver, Confirm:
 		if d.How == Done {
@@ -165,6 +165,19 @@ func absorb(s State, o Observation, now int64) State {
 	return s
 }
 
+// told: the act came with all that a look would tell.
+func told(v Verb, o Observation) bool {
+	switch v {
+	case Release:
+		return o.Destination.Gone()
+	case TakeBack:
+		return o.Source == Running
+	case Destroy:
+		return o.Source == Absent
+	}
+	return false
+}
+
 // during watches over the one act that may take long: the transfer.
 func (r *Rules) during(s State, o Observation, now int64) (State, []Action, schemas.Reason) {
 	if s.Wait != Perform {
@@ -218,20 +231,24 @@ func released(s State, o Observation) bool {
 }
 
 // propose lists what would bring the move forward, the boldest first. It is naive
-// on purpose: what may not be done is for the guards to say.
+// on purpose: what may not be done is for the guards to say. Only looks wait: an act
+// that waited would be done on what was seen before.
 func propose(s State, o Observation, to []Action) []Action {
-	look := Action{Verb: Observe, After: s.pauseAfter(s.Tries)}
+	look := Action{Verb: Observe, After: s.pause()}
+	if again := s.Tries > 0 && !s.Rested; again && (s.Stage == HandedOver || s.Stage == RollingBack) {
+		return append(to, look)
+	}
 	switch s.Stage {
 	case Accepted:
 		return append(to, Action{Verb: Begin})
 	case Preparing:
-		return append(to, Action{Verb: Prepare, After: s.pauseAfter(s.Tries)})
+		return append(to, Action{Verb: Prepare, After: s.pause()})
 	case Performing:
 		return append(to, Action{Verb: Perform})
 	case Performed:
 		return append(to, Action{Verb: HandOver})
 	case RollingBack:
-		return append(proposeBack(s, o, to), Action{Verb: Release, After: s.pauseAfter(s.Tries)}, look)
+		return append(proposeBack(s, o, to), Action{Verb: Release}, look)
 	}
 	// Handed over: forward as long as the destination can.
 	switch o.Destination {
@@ -240,7 +257,7 @@ func propose(s State, o Observation, to []Action) []Action {
 		if !s.Finished {
 			next = Finish
 		}
-		ask, back := Action{Verb: next, After: s.pauseAfter(s.Tries)}, Action{Verb: Release, After: s.pauseAfter(s.Tries)}
+		ask, back := Action{Verb: next}, Action{Verb: Release}
 		switch {
 		case s.Declined: // it said no, and has no right to run the VM: back, then
 			to = append(to, back, ask)
@@ -250,29 +267,36 @@ func propose(s State, o Observation, to []Action) []Action {
 			to = append(to, ask)
 		}
 	case Absent, ShutOff:
-		to = append(to, Action{Verb: TakeBack, After: s.pauseAfter(s.Tries)}, Action{Verb: Release, After: s.pauseAfter(s.Tries)})
+		to = append(to, Action{Verb: TakeBack}, Action{Verb: Release})
 	case Unreachable:
 		if s.Lived {
-			to = append(to, Action{Verb: Confirm, After: s.pauseAfter(s.Tries)})
+			to = append(to, s.end())
 		} else {
-			to = append(to, Action{Verb: TakeBack, After: s.pauseAfter(s.Tries)})
+			to = append(to, Action{Verb: TakeBack})
 		}
 	case Running:
 		if o.Source == Absent {
-			to = append(to, Action{Verb: Report, After: s.pauseReport(schemas.ResultSucceeded), Result: schemas.ResultSucceeded, Why: schemas.Reason{Code: schemas.ReasonOK}})
-		} else if s.Bound {
-			to = append(to, Action{Verb: Confirm})
+			to = append(to, Action{Verb: Report, Result: schemas.ResultSucceeded, Why: schemas.Reason{Code: schemas.ReasonOK}})
 		} else {
-			to = append(to, Action{Verb: Destroy, After: s.pauseAfter(s.Tries)})
+			to = append(to, s.end())
 		}
 	}
 	return append(to, look)
 }
 
+// end is how the source's copy ends: by Confirm3 over Begin's connection, by the
+// journal without it.
+func (s State) end() Action {
+	if s.Bound {
+		return Action{Verb: Confirm}
+	}
+	return Action{Verb: Destroy}
+}
+
 func proposeBack(s State, o Observation, to []Action) []Action {
 	switch {
 	case o.Source == Paused && !o.Foreign:
-		return append(to, Action{Verb: TakeBack, After: s.pauseAfter(s.Tries)})
+		return append(to, Action{Verb: TakeBack})
 	case o.Source == Unreachable:
 		return to
 	case s.Open && o.Source == Running:
@@ -282,14 +306,14 @@ func proposeBack(s State, o Observation, to []Action) []Action {
 	if o.Source.Gone() {
 		why = schemas.Reason{Code: schemas.ReasonNotRunning, Detail: "the VM ended at its source before it was handed over"}
 	}
-	return append(to, Action{Verb: Report, After: s.pauseReport(schemas.ResultFailed), Result: schemas.ResultFailed, Why: why})
+	return append(to, Action{Verb: Report, Result: schemas.ResultFailed, Why: why})
 }
 
 // hold is reached when the guards let nothing pass, or nothing but looking is left
 // and that has lasted too long.
 func (r *Rules) hold(s State, o Observation, why schemas.Reason, now int64) (State, []Action, schemas.Reason) {
 	if s.Stage == Accepted {
-		a := Action{Verb: Report, After: s.pauseReport(schemas.ResultRefused), Result: schemas.ResultRefused, Why: why}
+		a := Action{Verb: Report, Result: schemas.ResultRefused, Why: why}
 		return take(s, a), []Action{a}, why
 	}
 	if s.Stage == Preparing || s.Stage == Performing || s.Stage == Performed {
@@ -298,7 +322,7 @@ func (r *Rules) hold(s State, o Observation, why schemas.Reason, now int64) (Sta
 		return r.Next(s, o, now)
 	}
 	if !s.Unknown {
-		a := Action{Verb: Report, After: s.pauseReport(schemas.ResultUnknown), Result: schemas.ResultUnknown, Why: stuck(s, o, why)}
+		a := Action{Verb: Report, Result: schemas.ResultUnknown, Why: stuck(s, o, why)}
 		return take(s, a), []Action{a}, a.Why
 	}
 	a := Action{Verb: Observe, After: s.Limits.Hold}
@@ -356,27 +380,14 @@ func take(s State, a Action) State {
 	return s
 }
 
-// pause grows from 5 ms to the limit while nothing comes forward.
+// pause is none at first; then it grows from 5 ms to the limit while nothing comes
+// forward.
 func (s State) pause() time.Duration {
 	if s.Unknown {
 		return s.Limits.Hold
 	}
-	d := 5 * time.Millisecond << min(s.Tries, 12)
-	return min(d, s.Limits.Retry)
-}
-
-// pauseReport is no pause before an outcome is published, but before it is again.
-func (s State) pauseReport(r schemas.Result) time.Duration {
-	if s.Result != r {
+	if s.Tries == 0 {
 		return 0
 	}
-	return s.pause()
-}
-
-// pauseAfter is no pause for a first try.
-func (s State) pauseAfter(tries int) time.Duration {
-	if tries == 0 {
-		return 0
-	}
-	return s.pause()
+	return min(5*time.Millisecond<<min(s.Tries, 12), s.Limits.Retry)
 }

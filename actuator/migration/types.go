@@ -208,7 +208,8 @@ type State struct {
 	Lived    bool  // resumed at the destination; its life sign is awaited since Since
 	Unknown  bool  // UNKNOWN has been reported
 	Aborted  int64 // ns: when Abort was done, 0 if not
-	Tries    int   // looks since the move last came forward
+	Tries    int   // acts and looks since the move last came forward
+	Rested   bool  // the last of them was a look: what is seen is fresh
 	Why      schemas.Reason
 	Result   schemas.Result // set with Ended
 	Limits   Limits

@@ -55,7 +55,7 @@ type world struct {
 // faults are the odds, out of 1000, of each kind of fault at each chance of it.
 type faults struct {
 	Lose, LoseReply, Delay, Double, Stale, CrashSource, CrashDestination, PerformFails, PerformLost, DiskFails int
-	Wake, QEMUDies, Abort, NoLife, ShortDeadline, ResumeFails, Foreign                                         int
+	Wake, QEMUDies, Abort, NoLife, ShortDeadline, ResumeFails, EndFails, Foreign                               int
 }
 
 const epoch = 100
@@ -173,6 +173,9 @@ func (w *world) serve(a Ask) (schemas.Reason, bool) {
 	if !why.OK() {
 		w.log("  destination refuses %s(%d): %s", a.Op, a.Epoch, why)
 		return why, true
+	}
+	if len(steps) > 0 && a.Epoch <= w.rec.Released && a.Op != schemas.OpRelease && a.Op != schemas.OpObserve {
+		w.violate("%s of epoch %d, which was released", a.Op, a.Epoch)
 	}
 	if !w.steps(a.Epoch, steps) {
 		return schemas.Reason{Code: schemas.ReasonLibvirt, Detail: "a step failed"}, w.rng.Intn(2) == 0
@@ -306,13 +309,17 @@ func (w *world) act(a Action) Did {
 		w.mark, w.marked = MarkHanded, w.now
 		return ok
 	case Confirm:
-		if w.bound != w.proc || w.src != Paused {
+		if w.bound != w.proc || w.src != Paused || w.odds(w.f.EndFails) {
+			w.bound = 0
 			return fail
 		}
 		w.destroyed()
 		w.bound = 0
 		return ok
 	case Destroy:
+		if w.odds(w.f.EndFails) {
+			return fail
+		}
 		w.destroyed()
 		return ok
 	case TakeBack:
@@ -357,6 +364,9 @@ func (w *world) destroyed() {
 		w.violate("destroyed a running copy")
 	}
 	w.src = Absent
+	if w.obs.Destination != Running || w.now-w.obs.Peer.Asked > int64(w.s.Limits.Fresh)+int64(2*time.Second) {
+		w.violate("the source's copy destroyed, the destination's not seen running now: %s", w.obs.Destination)
+	}
 	if w.dst != Running && w.killed < w.now-int64(w.s.Limits.Fresh)-int64(2*time.Second) {
 		w.violate("the source's copy destroyed, the destination's is %s", w.dst)
 	}
