@@ -167,18 +167,6 @@ func bounded(r schemas.Reason) schemas.Reason {
 	return r
 }
 
-// serveTerm is how long one subscription to this host's requests is kept before it
-// is made anew: the flush that begins it wants a context with a deadline.
-const serveTerm = 24 * time.Hour
-
 func (a *Actuator) serve(ctx context.Context) error {
-	for ctx.Err() == nil {
-		term, cancel := context.WithTimeout(ctx, serveTerm)
-		err := a.bus.Serve(term, "actuator."+string(a.cfg.Host)+".*", a.answer)
-		cancel()
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return a.bus.Serve(ctx, "actuator."+string(a.cfg.Host)+".*", a.answer)
 }

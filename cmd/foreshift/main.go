@@ -55,7 +55,7 @@ func root() *cobra.Command {
 	c.AddCommand(
 		upCommand(&at), labCommand(&at),
 		statusCommand(&at), vmCommand(&at), hostCommand(&at), planCommand(&at),
-		actCommand(&at, "pause"), actCommand(&at, "resume"),
+		pauseCommand(&at), resumeCommand(&at), modeCommand(&at), abortCommand(&at), resolveCommand(&at),
 		streamsCommand(&at), decodeCommand(),
 		serviceCommand(&at, "forecaster"), serviceCommand(&at, "placer"), serviceCommand(&at, "actuator"),
 		serviceCommand(&at, "recorder"), serviceCommand(&at, "console"),

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/foreshift/foreshift/console"
@@ -109,7 +108,7 @@ func pressured(v *console.View) (n int) {
 }
 
 func hostCommand(at *place) *cobra.Command {
-	c := &cobra.Command{Use: "host [list | show HOST]", Short: "Hosts: load, forecast pressure, VMs", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "host [list | show | cordon | uncordon]", Short: "Hosts: load, forecast pressure, VMs", Args: cobra.NoArgs}
 	list := func(c *cobra.Command, _ []string) error {
 		v, err := at.view(c.Context())
 		if err != nil {
@@ -155,7 +154,8 @@ func hostCommand(at *place) *cobra.Command {
 	}
 	c.RunE = list
 	c.AddCommand(&cobra.Command{Use: "list", Short: "All hosts", Args: cobra.NoArgs, RunE: list},
-		&cobra.Command{Use: "show HOST", Short: "One host and its VMs", Args: cobra.ExactArgs(1), RunE: show})
+		&cobra.Command{Use: "show HOST", Short: "One host and its VMs", Args: cobra.ExactArgs(1), RunE: show},
+		cordonCommand(at, "cordon HOST", "No VM moves to the host until it is uncordoned"), cordonCommand(at, "uncordon HOST", "VMs may move to the host again"))
 	return c
 }
 
@@ -177,19 +177,11 @@ func vmCommand(at *place) *cobra.Command {
 			return err
 		}
 		one := *v
-		one.VMs, one.Moves = nil, nil
-		for _, m := range v.VMs {
-			if m.Name == args[0] || strings.EqualFold(m.ID.String(), args[0]) {
-				one.VMs = append(one.VMs, m)
-			}
+		m, err := pickVM(v, args[0])
+		if err != nil {
+			return err
 		}
-		if len(one.VMs) == 0 {
-			return fmt.Errorf("no VM with the name or UUID %q; `foreshift vm list` names them", args[0])
-		}
-		if len(one.VMs) > 1 {
-			return fmt.Errorf("%d VMs are named %q; give the UUID, see `foreshift vm list`", len(one.VMs), args[0])
-		}
-		m := one.VMs[0]
+		one.VMs, one.Moves = []console.VM{m}, nil
 		for _, x := range v.Moves {
 			if x.Command.VM == m.ID {
 				one.Moves = append(one.Moves, x)
@@ -229,7 +221,7 @@ func vmCommand(at *place) *cobra.Command {
 }
 
 func planCommand(at *place) *cobra.Command {
-	c := &cobra.Command{Use: "plan [list | show PLAN]", Short: "Plans: what moves, when and why, and what does not", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "plan [list | show | approve | skip]", Short: "Plans: what moves, when and why, and what does not", Args: cobra.NoArgs}
 	list := func(c *cobra.Command, _ []string) error {
 		v, err := at.view(c.Context())
 		if err != nil {
@@ -257,6 +249,7 @@ func planCommand(at *place) *cobra.Command {
 	}
 	c.RunE = list
 	c.AddCommand(&cobra.Command{Use: "list", Short: "The newest plans", Args: cobra.NoArgs, RunE: list},
-		&cobra.Command{Use: "show PLAN", Short: "One plan whole, with every reason (\"last\" is the newest)", Args: cobra.ExactArgs(1), RunE: show})
+		&cobra.Command{Use: "show PLAN", Short: "One plan whole, with every reason (\"last\" is the newest)", Args: cobra.ExactArgs(1), RunE: show},
+		planAct(at, "approve PLAN", "Approve a plan, or one action of it, in mode approve"), planAct(at, "skip PLAN", "Skip a plan, or one action of it"))
 	return c
 }
