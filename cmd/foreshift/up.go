@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -83,10 +85,22 @@ func up(ctx context.Context, at *place, o upOptions, out io.Writer) (err error) 
 	if err := policy.Validate(p); err != nil {
 		return usageError{err}
 	}
+	log, err := service.Logger(os.Stderr, o.log, false)
+	if err != nil {
+		return usageError{err}
+	}
+	l, err := service.Listen(o.page)
+	if err != nil {
+		return usageError{err}
+	}
+	defer l.Close() // a second time when it has served
 	if o.agent == "" {
-		if o.agent, err = stack.FindAgent(); err != nil {
-			return err
-		}
+		o.agent, err = stack.FindAgent()
+	} else {
+		o.agent, err = exec.LookPath(o.agent)
+	}
+	if err != nil {
+		return err
 	}
 	if err := os.MkdirAll(at.state, 0o700); err != nil {
 		return err
@@ -96,10 +110,6 @@ func up(ctx context.Context, at *place, o upOptions, out io.Writer) (err error) 
 		return err
 	}
 	defer unlock()
-	log, err := service.Logger(os.Stderr, o.log, false)
-	if err != nil {
-		return usageError{err}
-	}
 	begin := time.Now()
 	say := newStory(out)
 	say.line("Foreshift %s: all of it on this machine, moving simulated VMs only\n", versionText())
@@ -143,10 +153,7 @@ func up(ctx context.Context, at *place, o upOptions, out io.Writer) (err error) 
 		return err
 	}
 	say.item("agent", "foreshift-agent, a process of its own, every %s", o.base)
-	page, err := startPage(s, o.page, log)
-	if err != nil {
-		return err
-	}
+	page := startPage(s, l, log)
 	say.item("page", "%s", page)
 	state := streams.State{URL: s.Server.URL(), Page: page, PID: os.Getpid(), Started: schemas.At(begin), Base: o.base.String(), Version: versionText()}
 	if err := state.Save(at.state); err != nil {
@@ -204,16 +211,12 @@ func startAgent(s *stack.Stack, dir string, o upOptions, hosts []sim.Host) error
 	return s.Agent(o.agent, path)
 }
 
-func startPage(s *stack.Stack, address string, log *slog.Logger) (string, error) {
-	l, err := service.Listen(address)
-	if err != nil {
-		return "", usageError{err}
-	}
+func startPage(s *stack.Stack, l net.Listener, log *slog.Logger) string {
 	mux := http.NewServeMux()
 	console.Routes(mux, console.Cached(func(ctx context.Context) (*console.View, error) { return console.Load(ctx, s.Operator, time.Now()) }), log)
 	s.Health.Routes(mux, s.Registry)
 	s.Go("page", func(ctx context.Context) error { return service.Serve(ctx, l, mux) })
-	return "http://" + l.Addr().String() + "/", nil
+	return "http://" + l.Addr().String() + "/"
 }
 
 // clearFleet removes what an earlier start kept of its fleet; keys stay.
