@@ -59,6 +59,7 @@ func (sh *shell) one(ctx context.Context, o Out) {
 	case errors.Is(err, ErrLostRace):
 		sh.lost.Inc()
 		sh.log.Info("lost race", "subject", o.Subject, "id", o.ID, "err", err)
+	case ctx.Err() != nil: // stopping: what was not sent is decided anew after the next start
 	default:
 		sh.failed.Inc()
 		sh.log.Warn("not published", "subject", o.Subject, "id", o.ID, "err", err)
@@ -67,7 +68,7 @@ func (sh *shell) one(ctx context.Context, o Out) {
 
 func (sh *shell) many(ctx context.Context, outs []Out) {
 	failed, err := sh.Bus.publishAsync(ctx, outs)
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		sh.failed.Add(float64(len(failed)))
 		sh.log.Warn("not published", "of", len(outs), "failed", len(failed), "err", err)
 	}

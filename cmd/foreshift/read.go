@@ -17,7 +17,6 @@ import (
 type place struct {
 	state string // state directory of a running "up"
 	url   string // of NATS; empty: as the state directory says
-	role  string // whose credentials to use; empty: the command's own
 	json  bool
 }
 
