@@ -192,7 +192,7 @@ func (w *watcher) report(every time.Duration) {
 	}
 	v := console.View{Moves: w.moves}
 	n := v.Count()
-	w.say.event("%d hosts, %d VMs, %.0f values/s; %d hosts under pressure; moves: %d succeeded, %d of them before the trouble, %d failed, %d unknown",
+	w.say.event("%d hosts, %d VMs, %.0f values/s; hosts under pressure: %d; moves: %d succeeded, %d of them before the trouble, %d failed, %d unknown",
 		len(w.hosts), len(w.vms), float64(w.samples)/every.Seconds(), hot, n.Succeeded, n.Predicted, n.Failed, n.Unknown)
 	w.samples = 0
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 // Context ends at the first SIGINT or SIGTERM; the second one exits at once with
@@ -25,8 +26,17 @@ func Context(say io.Writer) (context.Context, context.CancelFunc) {
 			signal.Stop(c)
 			return
 		}
-		<-c
-		os.Exit(1)
+		// A terminal and a runner above us may both pass on the same Ctrl-C.
+		for same := time.After(time.Second); ; {
+			select {
+			case <-same:
+				same = nil
+			case <-c:
+				if same == nil {
+					os.Exit(1)
+				}
+			}
+		}
 	}()
 	return ctx, cancel
 }
