@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -53,11 +54,14 @@ func labCommand(at *place) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if _, err := l.StartGuest(c.Context(), l.Hosts[0], lab.GuestSpec{Name: "vm1"}); err != nil {
+			return errors.Join(err, l.Down(context.WithoutCancel(c.Context())))
+		}
 		for _, h := range l.Hosts {
 			fmt.Fprintf(out, "%s: virsh -c '%s' list --all\n", h.ID, h.URI)
 		}
 		<-c.Context().Done()
-		return l.Down(c.Context())
+		return l.Down(context.WithoutCancel(c.Context()))
 	}}
 	down := &cobra.Command{Use: "down", Short: "Remove what a killed lab has left behind", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
 		say := func(s string) { fmt.Fprintln(c.OutOrStdout(), s) }

@@ -208,7 +208,7 @@ func startAgent(s *stack.Stack, dir string, o upOptions, hosts []sim.Host) error
 	if err := conf.Write(path, set); err != nil {
 		return err
 	}
-	return s.Agent(o.agent, path)
+	return s.Agent(o.agent, path, nil)
 }
 
 func startPage(s *stack.Stack, l net.Listener, log *slog.Logger) string {

@@ -46,13 +46,14 @@ type DemoConfig struct {
 }
 
 // The demonstration's numbers. The loads are of a vCPU and do not count what a
-// guest costs by itself, 20 to 80 mCPU: at the trough the two ask for some 400
-// mCPU, at the peak for some 700, and the limit lies far from both.
+// guest costs by itself, 30 to 80 mCPU: at the trough the two ask for some 350
+// mCPU, at the peak for some 850, and the limit lies far from both, so that the
+// noise of a sample of 250 ms does not decide.
 const (
-	demoLimit  = schemas.MilliCPU(600)
+	demoLimit  = schemas.MilliCPU(620)
 	steadyLoad = 20 // percent
-	lowLoad    = 10
-	highLoad   = 45
+	lowLoad    = 5
+	highLoad   = 58
 	demoBeat   = 50 * time.Millisecond
 )
 
@@ -98,6 +99,7 @@ type demo struct {
 	start time.Time // of the first day
 	ev    Evidence
 	auto  bool
+	sent  bool // the command of the move has gone out
 }
 
 func (d *demo) run(ctx context.Context) (v Verdict, err error) {
@@ -108,8 +110,7 @@ func (d *demo) run(ctx context.Context) (v Verdict, err error) {
 	if d.lab, err = Up(ctx, lc); err != nil {
 		return v, err
 	}
-	down := context.WithoutCancel(ctx)
-	defer func() { err = errors.Join(err, d.lab.Down(down)) }()
+	defer func() { err = errors.Join(err, d.lab.Down(ctx)) }()
 	guests, err := d.boot(ctx)
 	if err != nil {
 		return v, err
@@ -243,14 +244,15 @@ func (d *demo) hear(m schemas.Message) {
 		if m.Host != d.ev.HostIDs[0] {
 			return
 		}
-		if d.ev.Action == nil && m.Onset != 0 {
-			d.ev.Prediction = m // the last one before the decision
+		if !d.sent && m.Onset != 0 {
+			d.ev.Prediction = m // the last one before the command
 		}
 		d.story.pressure(m)
 	case *schemas.Plan:
 		for i := range m.Actions {
-			if d.auto && d.ev.Action == nil {
+			if d.auto && !d.sent {
 				d.ev.Action = &m.Actions[i]
+				d.sent = m.Actions[i].State == schemas.ActionCommanded
 			}
 		}
 		d.story.plan(m, d.auto)

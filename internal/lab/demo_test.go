@@ -77,7 +77,7 @@ func TestDemoRefusesNonsense(t *testing.T) {
 }
 
 func TestRisingLoadFitsItsDay(t *testing.T) {
-	if got, want := risingLoad(72*time.Second), "0:10,36.00:10,47.52:45,61.92:45,64.08:10"; got != want {
+	if got, want := risingLoad(72*time.Second), "0:5,36.00:5,47.52:58,61.92:58,64.08:5"; got != want {
 		t.Errorf("load %s, want %s", got, want)
 	}
 }

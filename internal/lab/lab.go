@@ -162,7 +162,7 @@ func Up(ctx context.Context, cfg Config) (*Lab, error) {
 		return nil, fmt.Errorf("lab: %w", err)
 	}
 	if err := l.start(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("lab: %w", err), l.Down(context.WithoutCancel(ctx)))
+		return nil, errors.Join(fmt.Errorf("lab: %w", err), l.Down(ctx))
 	}
 	return l, nil
 }
@@ -180,7 +180,10 @@ func (l *Lab) start(ctx context.Context) error {
 		return err
 	}
 	l.Beats = beats
-	return l.startHosts(ctx)
+	if err := l.startHosts(ctx); err != nil {
+		return err
+	}
+	return l.waitReachable(ctx)
 }
 
 // register chooses the lab's id and writes down what it is going to make.
@@ -244,8 +247,10 @@ func (l *Lab) register() error {
 }
 
 // Down stops the guests and hosts and removes all that the lab made, the directory
-// included. It may be called more than once.
+// included. It may be called more than once, and with a context that has ended: what
+// was made must go.
 func (l *Lab) Down(ctx context.Context) error {
+	ctx = context.WithoutCancel(ctx)
 	var errs []error
 	if l.Beats != nil {
 		errs = append(errs, l.Beats.Close())

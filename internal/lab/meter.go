@@ -179,8 +179,9 @@ func (m *Meter) Stop() {
 
 // Crossing is a stretch in which demand lay above a limit.
 type Crossing struct {
-	From, To time.Time
-	Peak     float64 // highest mean over the smoothing window, mCPU
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+	Peak float64   `json:"peak_mcpu"` // highest mean over the smoothing window
 }
 
 // smooth and hold make a crossing of a limit one that a tenant would feel: the

@@ -1,15 +1,19 @@
 package lab
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // Addresses in the lab's /24: hosts from 1, guests from 101, the machine itself
@@ -85,7 +89,7 @@ func (l *Lab) makeNetwork() error {
 		return err
 	}
 	bridge := &netlink.Bridge{LinkAttrs: netlink.NewLinkAttrs()}
-	bridge.Name = l.rec.Links[0]
+	bridge.Name, bridge.HardwareAddr = l.rec.Links[0], l.hardware(bridgeOctet)
 	if err := netlink.LinkAdd(bridge); err != nil {
 		return fmt.Errorf("add bridge %s: %w", bridge.Name, err)
 	}
@@ -97,14 +101,45 @@ func (l *Lab) makeNetwork() error {
 	}
 	for i, h := range l.Hosts {
 		h.Address = l.addr(firstHost + byte(i)).String()
-		if err := h.makeNetwork(bridge, netip.PrefixFrom(l.addr(firstHost+byte(i)), 24)); err != nil {
+		if err := l.makeHostNetwork(h, bridge, firstHost+byte(i)); err != nil {
 			return fmt.Errorf("host %s: %w", h.Name, err)
 		}
 	}
 	return nil
 }
 
-func (h *Host) makeNetwork(bridge netlink.Link, addr netip.Prefix) error {
+// hardware is the address of a bridge. It is set and not left to the kernel, which
+// would take the lowest of the bridge's ports and so change it as guests come and
+// go.
+func (l *Lab) hardware(octet byte) net.HardwareAddr {
+	id, _ := strconv.ParseUint(l.rec.ID, 16, 16) // checked by freeSubnet
+	return net.HardwareAddr{0x02, 0xf5, byte(id >> 8), byte(id), 0, octet}
+}
+
+// waitReachable waits until a packet comes through to every host and back: the
+// kernel brings a new link's carrier up in the background, a little later on a
+// quiet machine and much later on a busy one. Nobody listens on port 1, so a
+// refusal is the answer.
+func (l *Lab) waitReachable(ctx context.Context) error {
+	d := net.Dialer{Timeout: 300 * time.Millisecond}
+	for _, h := range l.Hosts {
+		var last error
+		if !poll(ctx, 30*time.Second, 10*time.Millisecond, func() bool {
+			c, err := d.DialContext(ctx, "tcp", net.JoinHostPort(h.Address, "1"))
+			if err == nil {
+				c.Close()
+				return true
+			}
+			last = err
+			return errors.Is(err, unix.ECONNREFUSED)
+		}) {
+			return fmt.Errorf("host %s is not reachable over the lab's network: %w", h.Name, last)
+		}
+	}
+	return nil
+}
+
+func (l *Lab) makeHostNetwork(h *Host, bridge netlink.Link, octet byte) error {
 	ns, err := newNamespace(h.netns)
 	if err != nil {
 		return err
@@ -125,7 +160,7 @@ func (h *Host) makeNetwork(bridge netlink.Link, addr netip.Prefix) error {
 	}
 	defer in.Close()
 	inner := &netlink.Bridge{LinkAttrs: netlink.NewLinkAttrs()}
-	inner.Name = guestBridge
+	inner.Name, inner.HardwareAddr = guestBridge, l.hardware(octet)
 	if err := in.LinkAdd(inner); err != nil {
 		return fmt.Errorf("add bridge %s: %w", guestBridge, err)
 	}
@@ -140,12 +175,22 @@ func (h *Host) makeNetwork(bridge netlink.Link, addr netip.Prefix) error {
 	if err := in.LinkSetMaster(eth0, inner); err != nil {
 		return fmt.Errorf("join eth0 to %s: %w", guestBridge, err)
 	}
-	if err := setAddr(in.AddrAdd, inner, addr); err != nil {
+	if err := setAddr(in.AddrAdd, inner, netip.PrefixFrom(l.addr(octet), 24)); err != nil {
 		return err
 	}
 	for _, link := range []netlink.Link{lo, eth0, inner} {
 		if err := in.LinkSetUp(link); err != nil {
 			return fmt.Errorf("set up %s: %w", link.Attrs().Name, err)
+		}
+	}
+	for i := range l.Hosts { // the neighbours are known for good: no ARP when a migration begins
+		o := firstHost + byte(i)
+		if o == octet {
+			continue
+		}
+		n := &netlink.Neigh{LinkIndex: inner.Index, State: netlink.NUD_PERMANENT, IP: l.addr(o).AsSlice(), HardwareAddr: l.hardware(o)}
+		if err := in.NeighSet(n); err != nil {
+			return fmt.Errorf("neighbour %s: %w", n.IP, err)
 		}
 	}
 	return nil

@@ -16,6 +16,8 @@ type story struct {
 	begun  time.Time
 	chance schemas.Ratio
 	onset  schemas.Time
+	told   schemas.Time // when a forecast was last told
+	move   string       // the action last told
 	phase  schemas.Phase
 	reason map[schemas.ReasonCode]bool // declines told, once each
 }
@@ -56,35 +58,50 @@ func (s *story) dayDone(n int, from time.Time, peak float64, crossed []Crossing)
 	s.at(end, "day %d is over: measured peak %.0f mCPU, above the limit from %.1f s to %.1f s of the day", n, peak, c.From.Sub(from).Seconds(), c.To.Sub(from).Seconds())
 }
 
+// quiet is how long a forecast that only shifts a little is not told again: a new
+// one comes with every base step.
+const quiet = 6 * time.Second
+
 // pressure tells a forecast when it says something new: a tenth of chance, or an
-// onset elsewhere by 3 s.
+// onset elsewhere by 2 s; that the pressure has gone is told at once.
 func (s *story) pressure(m *schemas.PressureHost) {
 	moved := m.Onset.Sub(s.onset)
-	if diff := m.Score - s.chance; diff < .1 && diff > -.1 && (m.Onset == 0) == (s.onset == 0) && moved < 3*time.Second && moved > -3*time.Second {
+	if diff := m.Score - s.chance; diff < .1 && diff > -.1 && moved < 2*time.Second && moved > -2*time.Second {
 		return
 	}
-	s.chance, s.onset = m.Score, m.Onset
+	gone := m.Onset == 0 && s.onset != 0
+	if !gone && m.Time.Sub(s.told) < quiet {
+		return
+	}
+	s.chance, s.onset, s.told = m.Score, m.Onset, m.Time
 	now := m.Time.Std()
 	if m.Onset == 0 {
-		s.at(now, "  forecast: %s will be short of %s with chance %.2f, no onset in sight", m.Host, m.Resource, m.Score)
+		s.at(now, "  forecast: %s has enough %s; chance of a shortage %.2f", m.Host, m.Resource, m.Score)
 		return
 	}
 	s.at(now, "  forecast: %s will be short of %s with chance %.2f, from %+.1f s on (in %.1f s); peak %.0f of %.0f", m.Host, m.Resource, m.Score,
 		m.Onset.Std().Sub(s.start).Seconds(), m.Onset.Sub(m.Time).Seconds(), m.Peak, m.Limit)
 }
 
+// plan tells a move when it is new or goes a step further.
 func (s *story) plan(m *schemas.Plan, auto bool) {
 	now := m.Time.Std()
 	for _, a := range m.Actions {
-		s.at(now, "  plan %s: move %s from %s to %s (%s). %s", m.ID, a.Name, a.Source, a.Destination, a.State, sentence(a.Reason))
+		key := fmt.Sprint(a.VM, a.Destination, a.State)
+		if key == s.move {
+			continue
+		}
+		s.move = key
+		s.at(now, "  plan: move %s from %s to %s (%s)", a.Name, a.Source, a.Destination, a.State)
+		s.at(now, "    because %s", sentence(a.Reason))
 		if a.Hold.Code != "" && a.Hold.Code != schemas.ReasonOK {
-			s.at(now, "    held back: %s", sentence(a.Hold))
+			s.at(now, "    not yet: %s", sentence(a.Hold))
 		}
 	}
 	for _, x := range m.Declined {
 		if auto && len(m.Actions) == 0 && !s.reason[x.Reason.Code] {
 			s.reason[x.Reason.Code] = true
-			s.at(now, "  no move yet: %s", sentence(x.Reason))
+			s.at(now, "  no move: %s", sentence(x.Reason))
 		}
 	}
 }
@@ -129,7 +146,7 @@ func (s *story) verdict(e Evidence, v Verdict) {
 		}
 		s.line("  day %d (%-7s)  peak on %s %4.0f of %.0f mCPU: %s", i+1, d.Mode, e.HostIDs[e.Host], d.Peak, e.Limit, what)
 	}
-	s.line("  prediction       chance %.2f, onset %s", v.Chance, since(v.Onset))
+	s.line("  prediction       chance %.2f, onset %s: %.1f s before the crossing by measurement", v.Chance, since(v.Onset), v.Early.Seconds())
 	s.line("  decision         %s", v.Reason)
 	s.line("  move             %s from %s to %s, %s to %s", v.VM, v.Source, v.Dest, since(v.MoveFrom), since(v.MoveTo))
 	s.line("  lead time        %.1f s between the end of the move and the crossing it prevented", v.Lead.Seconds())

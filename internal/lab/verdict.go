@@ -19,8 +19,8 @@ type Evidence struct {
 	Watched int // days observed without moving; the next one is played in auto mode
 	Samples []Sample
 
-	Prediction *schemas.PressureHost // the last one before the decision
-	Action     *schemas.Action       // the move as planned
+	Prediction *schemas.PressureHost // the last one before the command
+	Action     *schemas.Action       // the move as it was commanded
 	Outcomes   []*schemas.Outcome    // of the auto day, in order
 	Guests     []GuestEvidence
 }
@@ -36,33 +36,34 @@ type GuestEvidence struct {
 
 // Day is one day of the demonstration.
 type Day struct {
-	Start   time.Time
-	Peak    float64    // highest mean over 1 s on the watched host, mCPU
-	Crossed []Crossing // of the limit, on the watched host
-	Would   []Crossing // by the guests' whole demand, as if all were there still
-	Mode    schemas.Mode
+	Start   time.Time    `json:"start"`
+	Peak    float64      `json:"peak_mcpu"` // highest mean over 1 s on the watched host
+	Crossed []Crossing   `json:"crossed"`   // of the limit, on the watched host
+	Would   []Crossing   `json:"would"`     // by the guests' whole demand, as if all were there still
+	Mode    schemas.Mode `json:"mode"`
 }
 
 // Verdict is what a demonstration showed. OK holds when Failures is empty.
 type Verdict struct {
-	OK       bool
-	Failures []string
+	OK       bool     `json:"ok"`
+	Failures []string `json:"failures"`
 
-	Days     []Day
-	VM       string
-	Source   schemas.HostID
-	Dest     schemas.HostID
-	Chance   schemas.Ratio // predicted
-	Onset    time.Time     // predicted
-	Reason   string
-	MoveFrom time.Time
-	MoveTo   time.Time
-	Lead     time.Duration // from the end of the move to when the limit would have been crossed
-	Downtime time.Duration // longest silence of the moved guest's heartbeat round the move
-	Bad      int64         // damaged pages, all guests
-	Pages    int64         // pages checked, all guests
-	Running  int           // most copies of one VM seen to run at one moment
-	Looks    int
+	Days     []Day          `json:"days"`
+	VM       string         `json:"vm"`
+	Source   schemas.HostID `json:"source"`
+	Dest     schemas.HostID `json:"destination"`
+	Chance   schemas.Ratio  `json:"predicted_chance_ratio"`
+	Onset    time.Time      `json:"predicted_onset"`
+	Early    time.Duration  `json:"onset_early_ns"` // how much earlier than the measured crossing the predicted onset lay
+	Reason   string         `json:"reason"`
+	MoveFrom time.Time      `json:"move_started"`
+	MoveTo   time.Time      `json:"move_ended"`
+	Lead     time.Duration  `json:"lead_ns"`     // from the end of the move to when the limit would have been crossed
+	Downtime time.Duration  `json:"downtime_ns"` // longest silence of the moved guest's heartbeat round the move
+	Bad      int64          `json:"bad_pages"`   // all guests
+	Pages    int64          `json:"pages_checked"`
+	Running  int            `json:"most_running_copies"` // of one VM at one moment
+	Looks    int            `json:"looks"`
 }
 
 // maxDowntime is what a client of the moved guest may miss.
@@ -114,6 +115,9 @@ func (v *Verdict) judgeMove(e Evidence, fail func(string, ...any)) {
 		if v.Reason == "" {
 			v.Reason = string(e.Action.Reason.Code)
 		}
+		if o := e.Action.Predicted.Onset; o != 0 {
+			v.Onset = o.Std() // what this very decision counted with
+		}
 	}
 	var done *schemas.Outcome
 	for _, o := range e.Outcomes {
@@ -142,8 +146,11 @@ func (v *Verdict) judgeMove(e Evidence, fail func(string, ...any)) {
 		if v.Lead <= 0 {
 			fail("the move ended %v after the crossing it was to prevent", -v.Lead)
 		}
-		if !v.Onset.IsZero() && !v.Onset.After(v.MoveTo) {
-			fail("the predicted onset lies before the move's end: the move came too late by its own forecast")
+		if !v.Onset.IsZero() {
+			v.Early = onset.Sub(v.Onset)
+			if !v.Onset.After(v.MoveFrom) {
+				fail("the move began %v after the onset it went by: a reaction, not a prediction", v.MoveFrom.Sub(v.Onset).Round(100*time.Millisecond))
+			}
 		}
 	}
 	for _, g := range e.Guests {

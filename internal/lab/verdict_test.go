@@ -31,7 +31,7 @@ func goodEvidence() Evidence {
 	}
 	day3 := t0.Add(144 * time.Second)
 	e.Prediction = &schemas.PressureHost{Host: "lab-a", Score: .93, Time: schemas.At(day3.Add(time.Second)), Onset: schemas.At(day3.Add(44 * time.Second))}
-	e.Action = &schemas.Action{VM: id, Source: "lab-a", Destination: "lab-b", Reason: schemas.Reason{Code: schemas.ReasonOK, Detail: "relieves lab-a"}}
+	e.Action = &schemas.Action{VM: id, Source: "lab-a", Destination: "lab-b", Reason: schemas.Reason{Code: schemas.ReasonOK, Detail: "relieves lab-a"}, Predicted: schemas.Prediction{Onset: schemas.At(day3.Add(43 * time.Second))}}
 	e.Outcomes = []*schemas.Outcome{{VM: id, Source: "lab-a", Destination: "lab-b", Result: schemas.ResultSucceeded, Started: schemas.At(day3.Add(17 * time.Second)), Time: schemas.At(day3.Add(20 * time.Second))}}
 	beats := GuestReport{Beats: 4000, Pages: 100000, First: t0, Last: t0.Add(216 * time.Second),
 		Gaps: []Gap{{day3.Add(18 * time.Second), day3.Add(18*time.Second + 480*time.Millisecond)}}}
@@ -85,7 +85,7 @@ func TestJudgeFindsFaults(t *testing.T) {
 		"few measurements":             {func(e *Evidence) { e.Samples = e.Samples[:600] }, "measurements"},
 		"no measurements":              {func(e *Evidence) { e.Samples = nil }, "measurements"},
 		"no prediction":                {func(e *Evidence) { e.Prediction = nil }, "predicted"},
-		"prediction too late":          {func(e *Evidence) { e.Prediction.Onset = e.Outcomes[0].Time - 1 }, "too late"},
+		"a reaction":                   {func(e *Evidence) { e.Action.Predicted.Onset = e.Outcomes[0].Started - 1 }, "a reaction"},
 		"no move":                      {func(e *Evidence) { e.Outcomes = nil }, "no move succeeded"},
 		"a failed move": {func(e *Evidence) {
 			e.Outcomes = append(e.Outcomes, &schemas.Outcome{Result: schemas.ResultFailed, Reason: schemas.Reason{Detail: "link cut"}})

@@ -32,8 +32,9 @@ func FindAgent() (string, error) {
 }
 
 // Agent runs the agent as a process of its own until the stack stops; it is asked
-// to stop with SIGTERM, so that it can flush, and killed 5 s later.
-func (s *Stack) Agent(binary, conf string) error {
+// to stop with SIGTERM, so that it can flush, and killed 5 s later. started, when
+// not nil, is told its process id.
+func (s *Stack) Agent(binary, conf string, started func(pid int)) error {
 	ready := make(chan error, 1)
 	s.Go("agent", func(ctx context.Context) error {
 		runtime.LockOSThread() // the death signal is tied to the thread that starts the process
@@ -47,6 +48,9 @@ func (s *Stack) Agent(binary, conf string) error {
 		if err := cmd.Start(); err != nil {
 			ready <- err
 			return err
+		}
+		if started != nil {
+			started(cmd.Process.Pid)
 		}
 		ready <- nil
 		logged := make(chan string, 1)

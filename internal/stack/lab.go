@@ -67,7 +67,9 @@ func (l *Lab) Start(ctx context.Context, site lab.Site) (err error) {
 	if err := conf.Write(path, set); err != nil {
 		return err
 	}
-	if err := l.stack.Agent(l.Agent, path); err != nil {
+	// Base steps are far shorter than in production: a gather that waits for a core is
+	// noise in a sample.
+	if err := l.stack.Agent(l.Agent, path, func(pid int) { lab.Prioritise(pid) }); err != nil {
 		return err
 	}
 	s := l.stack
