@@ -69,7 +69,7 @@ func (l *Lab) Start(ctx context.Context, site lab.Site) (err error) {
 	}
 	// Base steps are far shorter than in production: a gather that waits for a core is
 	// noise in a sample.
-	if err := l.stack.Agent(l.Agent, path, func(pid int) { lab.Prioritise(pid) }); err != nil {
+	if err := l.stack.Agent(l.Agent, path, l.prioritise); err != nil {
 		return err
 	}
 	s := l.stack
@@ -81,6 +81,12 @@ func (l *Lab) Start(ctx context.Context, site lab.Site) (err error) {
 		close(l.failed)
 	}()
 	return l.follow(ctx, len(site.Guests))
+}
+
+func (l *Lab) prioritise(pid int) {
+	if err := lab.Prioritise(pid); err != nil {
+		l.Log.Warn("the agent keeps its priority; expect noisier samples", "err", err)
+	}
 }
 
 // follow passes events on and waits until all guests have been forecast once.
