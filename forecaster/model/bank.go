@@ -24,11 +24,24 @@ func (k Key) Hash() uint64 {
 	return xxhash.Sum64(b[:])
 }
 
-// Regressors are series known for the future (calendar, external): X[j][n] is the
-// value of regressor j at step From+n; NaN = unknown.
+// Regressors are series known for the past and the future (calendar, external):
+// X[j][n] is the value of regressor j at step From+n; NaN = unknown. Of tells which
+// of them concern which series. A bank may keep them until the next Observe; nobody
+// changes their contents.
 type Regressors struct {
 	From schemas.Step
 	X    [][]float32
+	Of   [][]Term // by index of the bank; short or nil: nothing concerns the rest
+}
+
+// Term is one regressor of a series. Where it is not Numeric, X is a share of the
+// demand of the step: coefficient b multiplies demand by 1 + b*X. Numeric ones have
+// a unit of their own and are standardised by who uses them.
+type Term struct {
+	X       int     // index into Regressors.X
+	Class   uint64  // not 0: terms of one class share what is learnt of their effect
+	Mean    float32 // coefficient to expect before any evidence
+	Numeric bool
 }
 
 // Bank is one model over many series.

@@ -31,6 +31,7 @@ func banks() map[string]func() Experts {
 	return map[string]func() Experts{
 		"empirical":      func() Experts { return NewEmpirical() },
 		"seasonal-naive": func() Experts { return NewSeasonalNaive() },
+		"prophet":        func() Experts { return NewProphet() },
 	}
 }
 

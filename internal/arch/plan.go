@@ -21,7 +21,9 @@ var plan = map[string]room{
 	// Deciders: they see their own service's deciders and schemas, nothing else.
 	"forecaster/window":   {may: []string{"schemas"}, clean: true},
 	"forecaster/model":    {may: []string{"schemas", "forecaster/window"}, clean: true},
-	"forecaster/ensemble": {may: []string{"schemas", "forecaster/window", "forecaster/model"}, clean: true},
+	"forecaster/calendar": {may: []string{"schemas", "forecaster/model"}, clean: true},
+	"forecaster/lstm":     {may: []string{"schemas", "forecaster/window", "forecaster/model"}, clean: true},
+	"forecaster/ensemble": {may: []string{"schemas", "forecaster/window", "forecaster/model", "forecaster/lstm"}, clean: true},
 	"forecaster/pressure": {may: []string{"schemas", "forecaster/window", "forecaster/model"}, clean: true},
 	"placer/fleet":        {may: []string{"schemas", "placer/policy"}, clean: true},
 	"placer/policy":       {may: []string{"schemas"}, clean: true},
@@ -36,6 +38,8 @@ var plan = map[string]room{
 	"actuator":   {may: []string{"schemas", "streams", "actuator"}},
 	"agents":     {may: []string{"schemas", "streams", "agents"}},
 	"console":    {may: []string{"schemas", "streams", "internal/service", "internal/chart"}},
+
+	"forecaster/lstm/train": {may: []string{"forecaster/lstm"}}, // a command
 
 	"internal/service": {may: []string{"schemas"}},
 	"internal/arch":    {},
