@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/apache/arrow/go/v17/arrow/memory"
+	"github.com/foreshift/foreshift/forecaster/calendar"
 	"github.com/foreshift/foreshift/forecaster/ensemble"
 	"github.com/foreshift/foreshift/forecaster/model"
 	"github.com/foreshift/foreshift/forecaster/pressure"
@@ -27,6 +28,7 @@ type Decider struct {
 	issued schemas.Step // newest step forecasts were made for
 	made   bool         // issued is set
 
+	future   future // known-future series
 	bank     *ensemble.Ensemble
 	observed schemas.Step // newest step the bank has seen
 	vms      []vmState    // by window.VM.Slot
@@ -66,6 +68,8 @@ type Stats struct {
 	NoData    uint64 // VMs withheld: CPU demand unknown
 	Widened   uint64 // VMs forecast with widened quantiles
 	Pressures uint64 // pressure events made
+	Entries   int    // calendar entries and external series in force
+	Expanded  calendar.Counts
 }
 
 // NewDecider makes a decider that owns every partition.
@@ -75,10 +79,15 @@ func NewDecider(cfg Config) (*Decider, error) {
 		return nil, err
 	}
 	mem := memory.NewGoAllocator()
-	d := &Decider{cfg: cfg, bank: ensemble.New(), head: pressure.NewHead(),
+	// Weights learnt online, and the LSTM's hidden state, depend on more than the
+	// window; until the snapshot holds them they stay out here, so that a restarted
+	// forecaster does not differ from one that ran on.
+	bank := ensemble.Of(model.NewEmpirical(), model.NewRises(), model.NewSeasonalNaive(), model.NewARIMA(), model.NewETS(), model.NewProphet())
+	bank.Tune(ensemble.Tuning{NoLearning: true, NoTracking: true})
+	d := &Decider{cfg: cfg, bank: bank, head: pressure.NewHead(),
 		acc: window.NewAccumulator(mem, window.Limits{
 			Base: cfg.Base, Late: cfg.lateSteps(), Future: cfg.Future, VMs: cfg.MaxVMs}),
-		store: window.NewStore(mem, cfg.MaxVMs)}
+		store: window.NewStore(mem, cfg.MaxVMs), future: future{book: calendar.NewBook(cfg.Base)}}
 	for p := range d.owned {
 		d.owned[p] = true
 		d.parts[p].ring = make([]stepRec, cfg.lateSteps()+16)
@@ -105,6 +114,7 @@ func (d *Decider) SetLast(partition int, seq uint64) {
 func (d *Decider) Stats() Stats {
 	s := d.stats
 	s.VMs, s.Folded = d.store.Len(), d.acc.Counts
+	s.Entries, s.Expanded = d.future.book.Len(), d.future.book.Counts
 	if d.any {
 		s.Closed, s.LagNs = d.closed, d.now-int64(d.closed.End(d.cfg.Base))
 	}
@@ -118,9 +128,8 @@ func (d *Decider) Apply(e streams.Event) error {
 		d.acc.Fold(m, e.Time)
 	case *schemas.Steps:
 		return d.foldSteps(m, e)
-	case *schemas.External, *schemas.Calendar:
-		// Known-future series wait for a model that uses them.
-	case nil:
+	case *schemas.External, *schemas.Calendar, *schemas.VMEntry, nil:
+		return d.future.fold(e)
 	default:
 		return fmt.Errorf("forecaster: unexpected message %T in %s", m, e.Stream)
 	}

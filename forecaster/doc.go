@@ -2,8 +2,9 @@
 // pressures of VMs.
 //
 // What comes in: METRICS (rows of samples per host), STEPS (the history: what this
-// or another owner closed before, and imports). EXTERNAL is accepted and waits for
-// models that use it.
+// or another owner closed before, and imports), EXTERNAL (calendar entries and
+// numeric series known for the future) and the labels of VMs in bucket vms, by which
+// entries find whom they concern.
 //
 // What goes out, per partition that is owned: steps.<partition> when a base step
 // closes and again as a revision when samples came late; forecasts.<partition> for

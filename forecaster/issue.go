@@ -15,12 +15,13 @@ const (
 	staleAfter = 3  // base steps without a row after which a VM is not forecast
 	coldBelow  = 6  // rows below which a VM is not forecast: no expert speaks before
 	warmFrom   = 72 // rows from which quantiles are not widened any more
-	modelName  = "ensemble: empirical, seasonal-naive"
+	modelName  = "ensemble: empirical, rises, seasonal-naive, arima, ets, prophet"
 )
 
 // observe tells the bank the demand of all steps up to the newest closed one and
 // refits what is due.
 func (d *Decider) observe() {
+	d.expand()
 	if !d.made || d.closed-d.observed > model.RefitEvery {
 		d.observed = d.closed - 1
 		for i := range d.vms {
@@ -37,7 +38,7 @@ func (d *Decider) observe() {
 				d.byIndex[i] = w.At(schemas.Resource(r), int(s-w.First))
 			}
 		})
-		d.bank.Observe(s, d.byIndex, model.Regressors{})
+		d.bank.Observe(s, d.byIndex, d.future.known)
 	}
 	d.observed = d.closed
 	d.each(func(v *window.VM, st *vmState) {
@@ -162,7 +163,7 @@ func (d *Decider) forecast(f *schemas.Forecasts, v *window.VM, st *vmState) bool
 	for r := range f.Q {
 		f.Q[r] = grow(f.Q[r], n, schemas.MaxForecastVMs)
 		dist[r] = schemas.Dist{Q: f.Q[r][at : at+n]}
-		d.bank.Forecast(st.index[r], f.Grid, model.Regressors{}, &dist[r])
+		d.bank.Forecast(st.index[r], f.Grid, d.future.known, &dist[r])
 		complete(dist[r])
 		if v.Steps < warmFrom {
 			widen(dist[r], 1+float32(warmFrom-v.Steps)/warmFrom)

@@ -57,6 +57,8 @@ func Run(ctx context.Context, bus *streams.Bus, cfg Config, log *slog.Logger, re
 		Inputs: []streams.Input{
 			{Stream: streams.Steps, From: streams.FromSince, Since: window.Rows*cfg.Base + cfg.LateLimit},
 			{Stream: streams.Metrics, From: streams.FromSince, Since: max(0, since) + 2*cfg.Base + cfg.Grace},
+			{Stream: streams.External, From: streams.FromLastPerSubject},
+			{Stream: "KV_" + streams.BucketVMs, From: streams.FromLastPerSubject},
 		},
 		TickEvery: min(max(cfg.Base/20, 20*time.Millisecond), time.Second),
 		Log:       log, Registry: registry,
@@ -95,6 +97,7 @@ func (h *held) Tick(c streams.Cut) []streams.Out {
 // gauges show a decider's Stats.
 type gauges struct {
 	vms, lag, closed prometheus.Gauge
+	entries          prometheus.Gauge
 	rows, made       *prometheus.GaugeVec
 	withheld         *prometheus.GaugeVec
 }
@@ -110,6 +113,7 @@ func newGauges(r prometheus.Registerer) (*gauges, error) {
 		vms:      one("vms", "VMs with a window."),
 		lag:      one("closed_step_lag_seconds", "Time since the end of the newest closed base step."),
 		closed:   one("closed_step", "Newest closed base step."),
+		entries:  one("known_future", "Calendar entries and external series in force."),
 		rows:     many("rows", "Rows of metrics since the start, by what became of them.", "fate"),
 		made:     many("made", "What was decided since the start: steps messages, revisions, forecasts, pressures.", "what"),
 		withheld: many("withheld", "VMs and rows held back since the start, by reason.", "reason"),
@@ -117,7 +121,7 @@ func newGauges(r prometheus.Registerer) (*gauges, error) {
 	if r == nil {
 		return g, nil
 	}
-	for _, c := range []prometheus.Collector{g.vms, g.lag, g.closed, g.rows, g.made, g.withheld} {
+	for _, c := range []prometheus.Collector{g.vms, g.lag, g.closed, g.entries, g.rows, g.made, g.withheld} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("gauges: %w", err)
 		}
@@ -128,6 +132,7 @@ func newGauges(r prometheus.Registerer) (*gauges, error) {
 func (g *gauges) set(s Stats) {
 	g.vms.Set(float64(s.VMs))
 	g.closed.Set(float64(s.Closed))
+	g.entries.Set(float64(s.Entries))
 	g.lag.Set(float64(s.LagNs) / 1e9)
 	for k, v := range map[string]uint64{"taken": s.Folded.Rows, "late": s.Folded.Late, "too_late": s.Folded.TooLate,
 		"future": s.Folded.Future, "duplicate": s.Folded.Duplicate, "invalid": s.Folded.Invalid,
@@ -138,7 +143,8 @@ func (g *gauges) set(s Stats) {
 		"pressures": s.Pressures, "widened": s.Widened, "lost_races": s.LostRaces} {
 		g.made.WithLabelValues(k).Set(float64(v))
 	}
-	for k, v := range map[string]uint64{"cold": s.Cold, "stale": s.Stale, "no_data": s.NoData} {
+	for k, v := range map[string]uint64{"cold": s.Cold, "stale": s.Stale, "no_data": s.NoData, "calendar_refused": s.Expanded.Refused,
+		"calendar_dropped": s.Expanded.Dropped, "calendar_crowded": s.Expanded.Crowded} {
 		g.withheld.WithLabelValues(k).Set(float64(v))
 	}
 }

@@ -11,8 +11,10 @@
 // repeated reads no clock.
 //
 // Why legs: a cooling that is to end when the time does has to know how many
-// evaluations that is. The first leg is short: it gives a usable answer at once, and
-// the speed; each later one is planned by the speed so far.
+// evaluations that is, and a machine's speed varies, and with it that of a search,
+// which is slower hot than cold. So a cooling is made of [Legs] legs, each of them
+// planned by the speed of the last and by what is left. A short first cooling gives a
+// usable answer at once, and the speed to begin with.
 package pace
 
 import (
@@ -24,6 +26,9 @@ import (
 	"github.com/foreshift/foreshift/placer/search"
 )
 
+// Legs is how many legs a cooling is made of, but for the first, which has one.
+const Legs = 40
+
 // Log repeats a search.
 type Log struct {
 	Legs []int `json:"legs"` // evaluations each leg was planned for
@@ -34,85 +39,98 @@ type Log struct {
 type Plan struct {
 	Seconds float64        // CPU-seconds at which to stop, as CPU tells them
 	CPU     func() float64 // CPU-seconds used so far
-	First   int            // evaluations of the first leg
-	Shares  []float64      // of the time then left, for each leg after the first
-	Repeat  *Log           // if not nil, the search to repeat; all else is ignored
+	First   int            // evaluations of the first cooling
+	Shares  []float64      // of the time then left, for each cooling after the first
+	Repeat  *Log           // if not nil, the search to repeat, without a clock
 }
 
 // maxLeg bounds a leg, so that a clock that stands still does no harm.
 const maxLeg = 1 << 40
 
-// pollEvery is how many evaluations search.Anneal lets pass between two looks at the
+// pollEvery is how many evaluations a search lets pass between two looks at the
 // clock; a leg is cut at a multiple of it.
 const pollEvery = 4096
 
-// spare is the share of a leg's time that is not planned for: a machine's speed
-// varies, and a cooling that is cut is worth less than one a little shorter.
-const spare = .05
+// spare is the share of the time that is not planned for: a cooling that is cut is
+// worth less than one a little shorter.
+const spare = .02
 
-// Anneal runs the legs of a plan on the problem, one after the other. before, if not
-// nil, is called before each leg. An error is the context's or a bad plan's; what was
-// found until then stands.
-func Anneal(ctx context.Context, p search.Annealable, seed uint64, plan Plan, s search.Schedule, before func(leg int)) (Log, error) {
+// run is a search under way.
+type run struct {
+	Plan
+	ctx  context.Context
+	log  Log
+	rate float64 // evaluations per CPU-second of the last leg
+	seen float64 // CPU-seconds when it ended
+	over bool
+}
+
+// Anneal runs the coolings of a plan on the problem, one after the other. An error is
+// the context's or a bad plan's; what was found until then stands.
+func Anneal(ctx context.Context, p search.Annealable, seed uint64, plan Plan, s search.Schedule) (Log, error) {
 	if plan.Repeat == nil && (plan.CPU == nil || !(plan.Seconds > 0) || plan.First <= 0) {
 		return Log{}, errors.New("pace: a search needs CPU-seconds above 0, a way to tell them and a first leg")
 	}
-	var log Log
-	rng := rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15))
-	var began float64
+	w := &run{Plan: plan, ctx: ctx}
 	if plan.Repeat == nil {
-		began = plan.CPU()
+		w.seen = plan.CPU()
 	}
-	for leg := 0; ; leg++ {
-		n, more := plan.leg(leg, log.Used, began)
-		if !more {
-			return log, nil
+	rng := rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15))
+	for round := 0; round <= len(plan.Shares) && !w.over; round++ {
+		a := search.Begin(p)
+		legs, ends := 1, 0.0
+		if round > 0 {
+			legs = Legs
+			ends = w.seen + (plan.Seconds*(1-spare)-w.seen)*plan.Shares[round-1]
 		}
-		if before != nil {
-			before(leg)
+		for i := 0; i < legs && !w.over; i++ {
+			if n := w.plan(round, legs-i, ends); n > 0 {
+				w.leg(a, rng, n, search.Schedule{Start: s.At(float64(i) / float64(legs)), End: s.At(float64(i+1) / float64(legs))})
+			}
 		}
-		r := search.Anneal(p, rng, search.Budget{Evaluations: n, Stop: plan.stop(ctx, log.Used)}, s)
-		log.Legs = append(log.Legs, n)
-		log.Used += r.Evaluations
-		if err := ctx.Err(); err != nil {
-			return log, fmt.Errorf("pace: stopped in leg %d: %w", leg, err)
-		}
+		a.End()
 	}
+	if err := ctx.Err(); err != nil {
+		return w.log, fmt.Errorf("pace: stopped in leg %d: %w", len(w.log.Legs), err)
+	}
+	return w.log, nil
 }
 
-// leg is the number of evaluations of the given leg; false when there is none.
-func (p *Plan) leg(leg, used int, began float64) (int, bool) {
-	if r := p.Repeat; r != nil {
-		return at(r.Legs, leg), leg < len(r.Legs) && used < r.Used
+// plan is the number of evaluations of the next leg, of which there are left more in
+// a cooling that ends at the given CPU-second. 0 ends the search.
+func (w *run) plan(round, left int, ends float64) (n int) {
+	switch {
+	case w.Repeat != nil:
+		if i := len(w.log.Legs); i < len(w.Repeat.Legs) && w.log.Used < w.Repeat.Used {
+			n = w.Repeat.Legs[i]
+		}
+	case round == 0:
+		n = w.First
+	default:
+		n = int(min(w.rate*(ends-w.seen)/float64(left), maxLeg))
 	}
-	if leg == 0 {
-		return p.First, true
-	}
-	now := p.CPU()
-	left := p.Seconds - now
-	if leg > len(p.Shares) || left <= 0 || used == 0 {
-		return 0, false
-	}
-	rate := float64(used) / max(now-began, 1e-9)
-	n := min(rate*left*p.Shares[leg-1]*(1-spare), maxLeg)
-	return int(n), n >= 1
+	w.over = n <= 0
+	return n
 }
 
-func at(legs []int, i int) int {
-	if i < len(legs) {
-		return legs[i]
+func (w *run) leg(a *search.Annealing, rng *rand.Rand, n int, s search.Schedule) {
+	left := 0
+	if w.Repeat != nil {
+		left = w.Repeat.Used - w.log.Used
 	}
-	return 0
-}
-
-// stop asks for an end when the time is over, or where the repeated search was cut.
-func (p *Plan) stop(ctx context.Context, used int) func() bool {
-	if r := p.Repeat; r != nil {
-		left := r.Used - used
-		return func() bool {
+	r := a.Cool(rng, search.Budget{Evaluations: n, Stop: func() bool {
+		if w.Repeat != nil {
 			left -= pollEvery
 			return left <= 0
 		}
+		return w.ctx.Err() != nil || w.CPU() >= w.Seconds
+	}}, s)
+	w.log.Legs = append(w.log.Legs, n)
+	w.log.Used += r.Evaluations
+	w.over = r.Evaluations < n
+	if w.Repeat == nil {
+		now := w.CPU()
+		w.rate = float64(r.Evaluations) / max(now-w.seen, 1e-6)
+		w.seen = now
 	}
-	return func() bool { return ctx.Err() != nil || p.CPU() >= p.Seconds }
 }

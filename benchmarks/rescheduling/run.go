@@ -98,7 +98,7 @@ func Search(ctx context.Context, s *Snapshot, o Options) ([]Move, Report, error)
 	}
 	log, err := pace.Anneal(ctx, p, o.Seed, pace.Plan{
 		Seconds: o.CPUSeconds, CPU: o.CPU, First: firstLeg, Shares: legShares, Repeat: o.Repeat,
-	}, cooling, nil)
+	}, cooling)
 	rep.Search, rep.Evaluations = log, log.Used
 	if o.CPU != nil {
 		rep.CPUSeconds = o.CPU()

@@ -2,6 +2,7 @@ package roadef
 
 import (
 	"cmp"
+	"math"
 	"math/rand/v2"
 	"slices"
 
@@ -18,11 +19,15 @@ type Tuning struct {
 	// Bunch is how many processes an ejection moves out of the way at most, Refuges how
 	// many machines each tries.
 	Bunch, Refuges int
+	// Stay is the price of being away from home, in temperatures. Small processes
+	// would otherwise wander at no cost and fill with their transient leftovers the
+	// room that large ones need: there are many machines to be away on and one home.
+	Stay float64
 }
 
 // Default is what did best over the published instances.
 func Default() Tuning {
-	return Tuning{Swap: 512, Eject: 16, Home: 64, Near: 512, Big: 800, Bunch: 6, Refuges: 4}
+	return Tuning{Swap: 512, Eject: 200, Home: 64, Near: 512, Big: 300, Bunch: 6, Refuges: 4, Stay: 4}
 }
 
 // drawSlots is how finely a process is drawn by its size: a power of 2.
@@ -78,8 +83,8 @@ func (p *Problem) tryShift(rng *rand.Rand, i int32, limit int64) (int64, bool) {
 	if int(x>>32)&1023 < p.options.Home {
 		b = p.first[i]
 	}
-	d := p.shiftDelta(i, b, limit)
-	if d > limit {
+	limit -= p.price * int64(p.awayBy(i, p.at[i], b))
+	if p.shiftDelta(i, b, limit) > limit {
 		return 0, false
 	}
 	return p.apply(i, b), true
@@ -93,7 +98,8 @@ func (p *Problem) trySwap(rng *rand.Rand, i int32, limit int64) (int64, bool) {
 		n := int(p.rank[i]) + int(pick(x, 2*reach+1)) - reach
 		j = p.bySize[min(max(n, 0), p.np-1)]
 	}
-	if d := p.swapDelta(i, j, limit); d > limit {
+	limit -= p.price * int64(p.awayBy(i, p.at[i], p.at[j])+p.awayBy(j, p.at[j], p.at[i]))
+	if p.swapDelta(i, j, limit) > limit {
 		return 0, false
 	}
 	return p.swap(i, j), true
@@ -109,6 +115,7 @@ func (p *Problem) tryEject(rng *rand.Rand, i int32, limit int64) (int64, bool) {
 	if b == a || p.alreadyThere(s, b) || !p.fits(i, b) || !p.spreads(s, a, b) || !p.depends(s, a, b) {
 		return 0, false
 	}
+	limit -= p.price * int64(p.awayBy(i, a, b))
 	// At best the machine it leaves gains what it can, and the other's cost vanishes;
 	// where that is not enough, all of what follows is in vain.
 	if p.sited(i, b)-p.sited(i, a)-p.cost[b]-p.relief(i, a)-p.m.ServiceWeight > limit {
@@ -117,6 +124,7 @@ func (p *Problem) tryEject(rng *rand.Rand, i int32, limit int64) (int64, bool) {
 	p.undo = append(p.undo[:0], step{i, a})
 	d := p.apply(i, b)
 	for n := 0; ; n++ {
+		// Later moves relieve b of its cost at most, and of the price of a few visitors.
 		r, lack := p.lack(b)
 		if lack == 0 {
 			if d <= limit {
@@ -124,7 +132,7 @@ func (p *Problem) tryEject(rng *rand.Rand, i int32, limit int64) (int64, bool) {
 			}
 			break
 		}
-		if n == p.options.Bunch || d-p.cost[b] > limit+p.slack() {
+		if n == p.options.Bunch || d-p.cost[b] > limit+4*p.price {
 			break
 		}
 		j := p.victim(rng, b, i, r, lack)
@@ -136,6 +144,7 @@ func (p *Problem) tryEject(rng *rand.Rand, i int32, limit int64) (int64, bool) {
 			break
 		}
 		p.undo = append(p.undo, step{j, b})
+		limit -= p.price * int64(p.awayBy(j, b, k))
 		d += p.apply(j, k)
 	}
 	for n := len(p.undo) - 1; n >= 0; n-- {
@@ -167,9 +176,6 @@ func (p *Problem) fits(i, b int32) bool {
 	}
 	return true
 }
-
-// slack is what sending others home may give back at most, roughly.
-func (p *Problem) slack() int64 { return 8 * p.m.ServiceWeight }
 
 // lack is the resource that machine b lacks most, in shares of its capacity, and how
 // much of it.
@@ -230,21 +236,25 @@ func (p *Problem) refuge(rng *rand.Rand, j, a int32) int32 {
 	return -1
 }
 
+// Warm sets the price of being away from home.
+func (p *Problem) Warm(t float64) { p.price = int64(min(p.options.Stay*t, 1<<50)) }
+
 // Tune changes how moves are drawn.
 func (p *Problem) Tune(t Tuning) { p.options = t }
 
 // Schedule is how to cool this problem. At first a process of common size may take
-// room above the safety capacity on a whim; at last only the smallest costs of moving
-// are still undecided.
+// room above the safety capacity on a whim; where processes are so many that time
+// will not do for that, the start is colder. At the end little is undecided but
+// costs of moving.
 func (p *Problem) Schedule() search.Schedule {
-	var size, n float64
+	var size float64
 	for i := range p.np {
 		inc := p.proc[i*(p.nr+p.nk)+p.nr:]
 		for l, w := range p.weight {
 			size += float64(w) * float64(max(inc[l], -inc[l]))
 		}
-		n++
 	}
-	start := max(size/n, 10)
-	return search.Schedule{Start: start, End: start * 1e-6}
+	n := float64(p.np)
+	start := max(size/n*min(math.Pow(5000/n, 1.3), 2), 10)
+	return search.Schedule{Start: start, End: start * 3e-5}
 }

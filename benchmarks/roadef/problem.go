@@ -52,11 +52,15 @@ type Problem struct {
 	rank    []int32   // place of a process in bySize
 	draw    []int32   // processes, as often as they are large
 	total   int64
+	price   int64 // of being away from home, for now
 	undo    []step
 	options Tuning
 }
 
-var _ search.Annealable = (*Problem)(nil)
+var (
+	_ search.Annealable = (*Problem)(nil)
+	_ search.Warmed     = (*Problem)(nil)
+)
 
 type step struct{ item, from int32 }
 

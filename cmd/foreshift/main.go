@@ -56,7 +56,7 @@ func root() *cobra.Command {
 		upCommand(&at), labCommand(&at),
 		statusCommand(&at), vmCommand(&at), hostCommand(&at), planCommand(&at),
 		pauseCommand(&at), resumeCommand(&at), modeCommand(&at), abortCommand(&at), resolveCommand(&at),
-		streamsCommand(&at), decodeCommand(),
+		calendarCommand(&at), streamsCommand(&at), decodeCommand(), benchCommand(),
 		serviceCommand(&at, "forecaster"), serviceCommand(&at, "placer"), serviceCommand(&at, "actuator"),
 		serviceCommand(&at, "recorder"), serviceCommand(&at, "console"),
 		versionCommand(),

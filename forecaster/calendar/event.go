@@ -233,8 +233,10 @@ func (e *Event) isExcluded(t schemas.Time) bool {
 	return found
 }
 
-// Next is the first occurrence that ends after now, within a year.
+// Next is the first occurrence that ends after now, within 400 days from now or from
+// the first one.
 func (e *Event) Next(now schemas.Time) (Span, bool) {
+	now = max(now, e.Entry.Start)
 	for _, d := range []time.Duration{24 * time.Hour, 32 * 24 * time.Hour, 400 * 24 * time.Hour} {
 		if spans, _ := e.Between(now, now.Add(d), nil); len(spans) > 0 {
 			return spans[0], true

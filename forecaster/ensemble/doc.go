@@ -9,10 +9,13 @@
 //
 // What is promised:
 //
-//   - The mix is a weighted mean of quantiles per level (not of densities: the mean
-//     of quantiles stays sharp where experts agree on the shape and differ in
-//     place). Weights depend on the lead and on how daily the series is; an expert
-//     with nothing to go by hands its weight to the others.
+//   - The mix is a trimmed weighted mean of quantiles per level (not of densities: it
+//     stays sharp where experts agree on the shape and differ in place, and a minority
+//     that is far off does not move it). Weights are learnt online for every series,
+//     bucket of leads and group of levels from what was forecast and then came, by
+//     Bernstein online aggregation, starting from the weights that pay in the series'
+//     cluster. The spread is tracked so that outer quantiles are exceeded as often as
+//     they say. An expert with nothing to go by hands its weight to the others.
 //   - A sum of scenarios over VMs keeps the tail that co-bursting VMs have: origins
 //     and the step looked at in each slot are a function of the step alone, the same
 //     for all. A VM without history at an origin follows the others' path, scaled,
@@ -22,6 +25,6 @@
 //     hour with weight .4.
 //   - The same windows and step give the same bytes.
 //
-// Why fixed weights: they are a prior, found once on public traces; learning them
-// online needs only to replace [Weights].
+// Why weights by bucket and level: the last hour knows the next step, the days before
+// know the evening, and who has the best median need not have the best tail.
 package ensemble

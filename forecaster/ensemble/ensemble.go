@@ -1,7 +1,6 @@
 package ensemble
 
 import (
-	"encoding/binary"
 	"fmt"
 
 	"github.com/foreshift/foreshift/forecaster/model"
@@ -10,23 +9,45 @@ import (
 )
 
 // Ensemble is a [model.Bank] over the experts of other banks.
+//
+// Forecast and Expert work in scratch memory of the ensemble: one goroutine owns it.
 type Ensemble struct {
-	emp     *model.Empirical
-	banks   []model.Experts
-	names   []string
-	weights Weights
+	banks []model.Experts
+	emp   *model.Empirical // nil without one: then no series counts as daily
+	names []string
+	keys  []model.Key
+	used  []bool
+	heard []uint8      // values known of each series, up to enough
+	last  schemas.Step // newest step observed
+	learn *learner
+	wait  waiting
+	tune  Tuning
+
 	q       []schemas.Dist // scratch, one an expert
 	ok      []bool
+	weights []float32 // groups x experts
+	x       []float32
+	order   []opinion
 }
 
 var _ model.Bank = (*Ensemble)(nil)
 
-// New makes an ensemble of the empirical bank and the seasonal naive with the prior
-// weights.
-func New() *Ensemble {
-	emp := model.NewEmpirical()
-	e := &Ensemble{emp: emp, banks: []model.Experts{emp, model.NewSeasonalNaive()}, weights: Prior}
-	for _, b := range e.banks {
+// Tuning switches parts off, for ablations. The zero value is all on.
+type Tuning struct {
+	NoLearning bool // the clusters' starting weights throughout
+	NoTracking bool // quantiles as the mix has them
+}
+
+// New makes an ensemble of all banks there are.
+func New() *Ensemble { return Of(Banks()...) }
+
+// Of makes an ensemble of the given banks.
+func Of(banks ...model.Experts) *Ensemble {
+	e := &Ensemble{banks: banks}
+	for _, b := range banks {
+		if emp, ok := b.(*model.Empirical); ok {
+			e.emp = emp
+		}
 		e.names = append(e.names, b.Names()...)
 	}
 	e.q = make([]schemas.Dist, len(e.names))
@@ -34,14 +55,22 @@ func New() *Ensemble {
 		e.q[i] = schemas.NewDist()
 	}
 	e.ok = make([]bool, len(e.names))
+	e.weights = make([]float32, groups*len(e.names))
+	e.order = make([]opinion, len(e.names))
+	e.learn = newLearner(e.names)
+	e.wait.experts = len(e.names)
+	e.x = make([]float32, 0, window.Rows)
 	return e
 }
+
+// enough is the number of values below which a series is not forecast.
+const enough = 6
 
 // Names of the experts, in the order of the weights.
 func (e *Ensemble) Names() []string { return e.names }
 
-// SetWeights replaces the mix.
-func (e *Ensemble) SetWeights(w Weights) { e.weights = w }
+// Tune sets what is switched off.
+func (e *Ensemble) Tune(t Tuning) { e.tune = t }
 
 // Add implements [model.Bank].
 func (e *Ensemble) Add(k model.Key) int {
@@ -51,6 +80,12 @@ func (e *Ensemble) Add(k model.Key) int {
 			panic(fmt.Sprintf("ensemble: banks disagree on the index of a series: %d and %d", i, j))
 		}
 	}
+	for len(e.keys) <= i {
+		e.keys, e.used, e.heard = append(e.keys, model.Key{}), append(e.used, false), append(e.heard, 0)
+	}
+	e.keys[i], e.used[i], e.heard[i] = k, true, 0
+	e.learn.grow(i)
+	e.wait.grow(i)
 	return i
 }
 
@@ -59,12 +94,49 @@ func (e *Ensemble) Remove(i int) {
 	for _, b := range e.banks {
 		b.Remove(i)
 	}
+	if i >= 0 && i < len(e.used) {
+		e.used[i] = false
+	}
 }
 
-// Observe implements [model.Bank].
+// Observe implements [model.Bank]. Targets captured earlier that fall on the step are
+// learnt from.
 func (e *Ensemble) Observe(s schemas.Step, y []float32, known model.Regressors) {
+	if s > e.last && !e.tune.NoLearning {
+		for i := range min(len(y), len(e.keys)) {
+			if e.used[i] && y[i] == y[i] {
+				e.settle(i, s, y[i])
+			}
+		}
+	}
+	for i := range min(len(y), len(e.keys)) {
+		if y[i] == y[i] && e.heard[i] < enough {
+			e.heard[i]++
+		}
+	}
+	e.last = max(e.last, s)
 	for _, b := range e.banks {
 		b.Observe(s, y, known)
+	}
+}
+
+// settle learns from the targets of series i that fall on step s.
+func (e *Ensemble) settle(i int, s schemas.Step, y float32) {
+	for n := i * captures; n < (i+1)*captures; n++ {
+		from := e.wait.from[n]
+		if s < from || from == 0 {
+			continue
+		}
+		slot := int(e.wait.slot[n])
+		size := schemas.SlotLen(slot)
+		if s >= from+schemas.Step(size) {
+			e.wait.from[n] = 0
+			continue
+		}
+		q := e.wait.row(n)
+		at := len(e.names) * groups
+		b := BucketOf(slot)
+		e.learn.learn(i, b, y, q[:at], q[at:], 1/float32(size))
 	}
 }
 
@@ -75,11 +147,48 @@ func (e *Ensemble) Refit(i int, w window.View, seed uint64) error {
 			return fmt.Errorf("ensemble: %w", err)
 		}
 	}
+	e.x = w.Series(e.keys[i].Resource, e.x)
+	known := uint8(0)
+	for n := len(e.x) - 1; n >= 0 && known < enough; n-- {
+		if e.x[n] == e.x[n] {
+			known++
+		}
+	}
+	e.heard[i] = max(e.heard[i], known)
+	e.learn.cluster[i] = clusterOf(e.strength(i), e.x)
+	if e.tune.NoLearning {
+		return nil
+	}
+	if w.N >= warmFrom && e.learn.unseen(i) {
+		if err := e.warm(i, &w); err != nil {
+			return fmt.Errorf("ensemble: warm start: %w", err)
+		}
+	}
+	e.learn.share(i, e.weights)
 	return nil
 }
 
-// Forecast implements [model.Bank].
+func (e *Ensemble) strength(i int) float32 {
+	if e.emp == nil {
+		return 0
+	}
+	return e.emp.Strength(i)
+}
+
+// Captures says whether a forecast of series i from step s is kept to learn from: who
+// does not forecast at every step must at these, or learns less.
+func (e *Ensemble) Captures(s schemas.Step) bool { return s%CaptureEvery == 0 }
+
+// Forecast implements [model.Bank]. When the step before the grid is one at which
+// [Ensemble.Captures] the experts' quantiles of a few slots are kept, to be weighed
+// when the outcomes come.
 func (e *Ensemble) Forecast(i int, g schemas.Grid, known model.Regressors, dst *schemas.Dist) {
+	if e.heard[i] < enough {
+		for n := range dst.Q {
+			dst.Q[n] = schemas.NaN()
+		}
+		return
+	}
 	k := 0
 	for _, b := range e.banks {
 		for x := range b.Names() {
@@ -87,92 +196,135 @@ func (e *Ensemble) Forecast(i int, g schemas.Grid, known model.Regressors, dst *
 			k++
 		}
 	}
-	e.mix(e.emp.Strength(i), dst)
+	b := -1
+	for s := range schemas.Slots {
+		if at := e.bucket(g, s); at != b {
+			b = at
+			e.learn.weigh(i, b, e.weights)
+		}
+		e.mix(s, dst.At(s))
+	}
+	if s := g.Start - 1; e.Captures(s) && s == e.last && !e.tune.NoLearning {
+		e.capture(i, s, dst)
+	}
+	if e.tune.NoTracking {
+		return
+	}
+	for s := range schemas.Slots {
+		e.widen(i, e.bucket(g, s), dst.At(s))
+	}
 }
 
-// mix combines what the experts said.
-func (e *Ensemble) mix(strength float32, dst *schemas.Dist) {
-	daily := min(1, strength/FullyDaily)
-	var w [NumExperts]float32
-	bucket := -1
-	for s := 0; s < schemas.Slots; s++ {
-		if b := BucketOf(s); b != bucket {
-			bucket = b
-			for k := range w {
-				w[k] = (1-daily)*e.weights[0][b][k] + daily*e.weights[1][b][k]
-			}
+// bucket is the bucket of a slot; on a grid that begins later than the next step all
+// slots are of the longest leads.
+func (e *Ensemble) bucket(g schemas.Grid, slot int) int {
+	if g.Start > e.last+1 {
+		return NumBuckets - 1
+	}
+	return BucketOf(slot)
+}
+
+// mix combines what the experts said of a slot, level by level.
+func (e *Ensemble) mix(s int, q []float32) {
+	for l := range q {
+		n := e.sorted(s, l)
+		if n == 0 {
+			q[l] = schemas.NaN()
+			continue
 		}
-		q := dst.At(s)
-		if !e.average(s, q, &w) { // those with a weight here know nothing: all who do count alike
-			equal := [NumExperts]float32{1, 1, 1, 1, 1, 1, 1}
-			if !e.average(s, q, &equal) {
-				for l := range q {
-					q[l] = schemas.NaN()
+		q[l] = trimmed(e.order[:n])
+	}
+	model.Tidy(q)
+}
+
+// opinion is an expert's quantile and its weight.
+type opinion struct{ q, w float32 }
+
+// sorted fills e.order with the opinions on a level of a slot that have a weight, by
+// quantile; if none has, with all there are, alike.
+func (e *Ensemble) sorted(s, l int) (n int) {
+	a, b := levelGroup[l][0]*len(e.names), levelGroup[l][1]*len(e.names)
+	for pass := 0; pass < 2 && n == 0; pass++ {
+		for k := range e.q {
+			v := e.q[k].Q[s*schemas.NumLevels+l]
+			w := e.weights[a+k] + e.weights[b+k]
+			if pass == 1 {
+				w = 1
+			}
+			if !e.ok[k] || v != v || w <= 0 {
+				continue
+			}
+			i := n
+			for ; i > 0 && e.order[i-1].q > v; i-- {
+				e.order[i] = e.order[i-1]
+			}
+			e.order[i] = opinion{v, w}
+			n++
+		}
+	}
+	return n
+}
+
+// trimmed is the mean of the opinions between the trim and 1 - trim quantile by
+// weight: the mean where experts are close, and unmoved by a minority that is far off.
+func trimmed(o []opinion) float32 {
+	var total float32
+	for _, x := range o {
+		total += x.w
+	}
+	lo, hi := trim*total, (1-trim)*total
+	var sum, at float32
+	for _, x := range o {
+		from, to := max(at, lo), min(at+x.w, hi)
+		if to > from {
+			sum += (to - from) * (x.q - o[0].q)
+		}
+		at += x.w
+	}
+	return o[0].q + sum/(hi-lo)
+}
+
+// widen puts the quantiles at their tracked distance from the median.
+func (e *Ensemble) widen(i, b int, q []float32) {
+	l := e.learn
+	at := (i*NumBuckets + b) * groups
+	pool := l.breadth[(int(l.cluster[i])*NumBuckets+b)*groups:]
+	m := q[schemas.NumLevels/2]
+	var f [groups]float32
+	for g := range f {
+		f[g] = widthOf(l.width[at+g] + pool[g])
+	}
+	for k := range q {
+		if k != schemas.NumLevels/2 {
+			q[k] = m + (q[k]-m)*(f[levelGroup[k][0]]+f[levelGroup[k][1]])/2
+		}
+	}
+	model.Tidy(q)
+}
+
+// capture keeps the experts' quantiles of the buckets whose turn it is.
+func (e *Ensemble) capture(i int, s schemas.Step, dst *schemas.Dist) {
+	phase := int(e.keys[i].Hash() % 16)
+	for b := range NumBuckets {
+		n, slot, ok := target(i, b, s, phase)
+		if !ok {
+			continue
+		}
+		e.wait.from[n] = s + 1 + schemas.Step(schemas.SlotOffset(slot))
+		e.wait.slot[n] = uint8(slot)
+		row := e.wait.row(n)
+		for k := range e.q {
+			q := e.q[k].At(slot)
+			for g, l := range groupLevel {
+				row[k*groups+g] = q[l]
+				if !e.ok[k] {
+					row[k*groups+g] = schemas.NaN()
 				}
 			}
 		}
-		model.Tidy(q)
-	}
-}
-
-// average writes the weighted mean of the experts' quantiles of a slot; false when no
-// expert with a weight knows anything. It is taken round the first expert's, so that
-// experts who agree are repeated to the last bit.
-func (e *Ensemble) average(s int, q []float32, w *[NumExperts]float32) bool {
-	var first []float32
-	var total float32
-	for k := range e.q {
-		p := e.q[k].At(s)
-		if !e.ok[k] || w[k] <= 0 || p[0] != p[0] {
-			continue
-		}
-		total += w[k]
-		if first == nil {
-			first = p
-			clear(q)
-			continue
-		}
-		for l := range q {
-			q[l] += w[k] * (p[l] - first[l])
+		q := dst.At(slot)
+		for g, l := range groupLevel {
+			row[len(e.q)*groups+g] = q[l]
 		}
 	}
-	if first == nil {
-		return false
-	}
-	for l := range q {
-		q[l] = first[l] + q[l]/total
-	}
-	return true
-}
-
-// AppendState implements [model.Bank].
-func (e *Ensemble) AppendState(b []byte) []byte {
-	for _, bank := range e.banks {
-		at := len(b)
-		b = append(b, 0, 0, 0, 0, 0, 0, 0, 0)
-		b = bank.AppendState(b)
-		binary.LittleEndian.PutUint64(b[at:], uint64(len(b)-at-8))
-	}
-	return b
-}
-
-// LoadState implements [model.Bank].
-func (e *Ensemble) LoadState(b []byte) error {
-	for i, bank := range e.banks {
-		if len(b) < 8 {
-			return fmt.Errorf("ensemble state: bank %d is missing", i)
-		}
-		n := binary.LittleEndian.Uint64(b)
-		if n > uint64(len(b)-8) {
-			return fmt.Errorf("ensemble state: bank %d is truncated", i)
-		}
-		if err := bank.LoadState(b[8 : 8+n]); err != nil {
-			return fmt.Errorf("ensemble state: bank %d: %w", i, err)
-		}
-		b = b[8+n:]
-	}
-	if len(b) != 0 {
-		return fmt.Errorf("ensemble state: %d bytes too many", len(b))
-	}
-	return nil
 }

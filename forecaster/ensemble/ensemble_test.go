@@ -115,20 +115,27 @@ func TestStateRoundTrip(t *testing.T) {
 	}
 }
 
-func TestWeightsAreShares(t *testing.T) {
-	for d, table := range Prior {
-		for b, w := range table {
-			var sum float32
-			for _, v := range w {
-				sum += v
-			}
-			if sum < .99 || sum > 1.01 {
-				t.Errorf("table %d bucket %d sums to %v", d, b, sum)
+func TestPriorsAreShares(t *testing.T) {
+	e := New()
+	for c := range numClusters {
+		for b := range NumBuckets {
+			for g := range groups {
+				var sum float32
+				for k, v := range e.learn.prior(c, b, g) {
+					if sum += v; v < least/2 {
+						t.Errorf("cluster %d bucket %d: %s starts with %v", c, b, e.names[k], v)
+					}
+				}
+				if sum < .999 || sum > 1.001 {
+					t.Errorf("cluster %d bucket %d sums to %v", c, b, sum)
+				}
 			}
 		}
 	}
-	if n := len(New().Names()); n != NumExperts {
-		t.Fatalf("%d experts, weights for %d", n, NumExperts)
+	for name := range prior {
+		if !slices.Contains(e.names, name) {
+			t.Errorf("a prior for %s, of which there is no expert", name)
+		}
 	}
 }
 

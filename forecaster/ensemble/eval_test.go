@@ -21,13 +21,12 @@ import (
 // The evaluation runs on data that is not part of the repository. Name it to run it:
 //
 //	FORESHIFT_PEERS=peer_input.csv.gz go test ./forecaster/ensemble -run Evaluate -v
-//	FORESHIFT_TRACE=bitbrains.csv.gz  go test ./forecaster/ensemble -run FitPrior -v
 //
-// The first has columns series, metric, t, y, split (train or test); the second one
-// row per VM and bin with columns vm, t and the metrics.
+// It has columns series, metric, t, y, split (train or test).
 
 // scored is one series: context, then one day of truth.
 type scored struct {
+	name           string
 	context, truth []float32
 	ceiling        float64 // physical bound; 0 = twice the context's maximum
 }
@@ -71,7 +70,7 @@ func readPeers(t testing.TB, path string) (out []*scored) {
 	readCSV(t, path, func(f map[string]string) {
 		s := by[f["series"]]
 		if s == nil {
-			s = &scored{}
+			s = &scored{name: f["series"] + "/" + f["metric"]}
 			by[f["series"]] = s
 			out = append(out, s)
 		}
@@ -91,14 +90,21 @@ func readPeers(t testing.TB, path string) (out []*scored) {
 	return out
 }
 
-// fit gives an ensemble that has seen the context as one VM's CPU.
+// fit gives an ensemble that has walked through the context as one VM's CPU.
 func fit(t testing.TB, context []float32) (*Ensemble, schemas.Grid) {
 	t.Helper()
-	const first = 288 * 1000
 	e := New()
+	return e, walk(t, e, context)
+}
+
+// walk lets an ensemble of no series live through the context.
+func walk(t testing.TB, e *Ensemble, context []float32) schemas.Grid {
+	t.Helper()
+	const first = 288 * 1000
 	key := model.Key{VM: schemas.VMID{1}, Resource: schemas.CPU}
 	i := e.Add(key)
 	w := window.New(memory.NewGoAllocator())
+	d := schemas.NewDist()
 	for k, y := range context {
 		r := window.Row{Step: schemas.Step(first + k), Coverage: 1}
 		for c := range r.V {
@@ -106,13 +112,17 @@ func fit(t testing.TB, context []float32) (*Ensemble, schemas.Grid) {
 		}
 		r.V[schemas.ColCPU] = y
 		w.Put(&r)
+		e.Observe(r.Step, []float32{y}, model.Regressors{})
+		if v := w.View(); model.Due(key, v.First, r.Step) == r.Step || k == len(context)-1 {
+			if err := e.Refit(i, v, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if e.Captures(r.Step) {
+			e.Forecast(i, schemas.Grid{Start: r.Step + 1}, model.Regressors{}, &d)
+		}
 	}
-	last := schemas.Step(first + len(context) - 1)
-	e.Observe(last, []float32{context[len(context)-1]}, model.Regressors{})
-	if err := e.Refit(i, w.View(), 0); err != nil {
-		t.Fatal(err)
-	}
-	return e, schemas.Grid{Start: last + 1}
+	return schemas.Grid{Start: schemas.Step(first + len(context))}
 }
 
 var nine = [9]int{2, 3, 4, 5, 6, 7, 8, 9, 10} // the levels .1 to .9 of schemas.Levels
@@ -197,6 +207,9 @@ func TestEvaluate(t *testing.T) {
 			c, c1, mae, cov := s.score(func(h, n int) float64 {
 				return float64(dist.At(g.SlotOf(g.Start + schemas.Step(h)))[nine[n]])
 			})
+			if os.Getenv("FORESHIFT_DETAIL") != "" {
+				t.Logf("detail %s %s %.4f %.4f %.4f %.4f", s.name, names[k], (c/scale+1e-4)/(base/scale+1e-4), (c1/scale+1e-3)/(base1h/scale+1e-3), mae/scale, cov)
+			}
 			x := &sums[k]
 			x.n++
 			x.rel += math.Log((c/scale + 1e-4) / (base/scale + 1e-4))

@@ -1,62 +1,72 @@
 package ensemble
 
-// Buckets of leads that share weights, and the number of experts: six of the
-// empirical bank and the seasonal naive.
-const (
-	NumBuckets = 7
-	NumExperts = 7
-)
+import "github.com/foreshift/foreshift/schemas"
+
+// NumBuckets is the number of buckets of leads that have weights of their own.
+const NumBuckets = 6
+
+// bucketSlots are the first slots of the buckets, and the end: the next step, the
+// next quarter hour, the hour, 4 hours, 12 hours, the day.
+var bucketSlots = [NumBuckets + 1]int{0, 1, 3, 12, 24, 32, schemas.Slots}
+
+// BucketOf is the bucket of a slot.
+func BucketOf(slot int) int {
+	b := 0
+	for slot >= bucketSlots[b+1] {
+		b++
+	}
+	return b
+}
+
+// groups of quantile levels share weights: each learns at one level, the levels
+// between two groups take the mean of both.
+const groups = 5
+
+// groupLevel is the level (index of schemas.Levels) at which each group learns: .1,
+// .3, .5, .7, .9.
+var groupLevel = [groups]int{2, 4, 6, 8, 10}
+
+// levelGroup gives for each level the groups whose weights it takes, in halves.
+var levelGroup = [schemas.NumLevels][2]int{{0, 0}, {0, 0}, {0, 0}, {0, 1}, {1, 1}, {1, 2}, {2, 2}, {2, 3}, {3, 3}, {3, 4}, {4, 4}, {4, 4}, {4, 4}}
 
 // FullyDaily is the strength of the daily rhythm (model.Empirical.Strength) from
 // which a series takes the daily weights alone.
 const FullyDaily = .4
 
-// Weights of the experts by bucket of lead: [0] for series without a daily rhythm,
-// [1] for those that have one. Series between take a mix of the two.
-type Weights [2][NumBuckets][NumExperts]float32
+// prior are the weights a cluster starts with, by expert: [0] for series without a
+// daily rhythm, [1] for those that have one. An expert that is not named gets
+// unnamed. They only have to be sensible: a day of outcomes outweighs them.
+var prior = map[string][2][NumBuckets]float32{
+	"trailing-1h":    {{.35, .50, .50, .25, .05, .01}, {.10, .10, .10, .03, .01, .01}},
+	"trailing-4h":    {{.05, .10, .20, .35, .30, .15}, {.03, .03, .05, .05, .02, .01}},
+	"trailing-24h":   {{.01, .02, .05, .15, .35, .45}, {.01, .01, .02, .04, .06, .07}},
+	"time-of-day":    {{.01, .02, .05, .15, .30, .40}, {.03, .05, .15, .45, .80, .80}},
+	"hour-of-week":   {{.01, .01, .01, .01, .02, .02}, {.01, .01, .01, .03, .06, .06}},
+	"increments":     {{.20, .15, .10, .05, .00, .00}, {.30, .30, .25, .10, .00, .00}},
+	"daily-rise":     {{.10, .05, .05, .05, .00, .00}, {.40, .40, .40, .30, .00, .00}},
+	"recent-rise":    {{.20, .10, .05, .02, .00, .00}, {.20, .15, .10, .02, .00, .00}},
+	"hold":           {{.20, .10, .05, .02, .00, .00}, {.10, .05, .02, .01, .00, .00}},
+	"seasonal-naive": {{.01, .01, .01, .01, .01, .01}, {.01, .01, .01, .02, .04, .04}},
+}
 
-// BucketOf is the bucket of a slot: the next step, the next quarter hour, half hour,
-// hour, 4 hours, 8 hours, the day.
-func BucketOf(slot int) int {
-	switch {
-	case slot < 1:
-		return 0
-	case slot < 3:
-		return 1
-	case slot < 6:
-		return 2
-	case slot < 12:
-		return 3
-	case slot < 24:
-		return 4
-	case slot < 28:
-		return 5
-	default:
-		return 6
+// unnamed is the prior of an expert without an entry: it has to earn its weight.
+const unnamed = .03
+
+// startWeights gives the normalised prior of all experts in a bucket.
+func startWeights(names []string, daily float32, bucket int, dst []float32) {
+	var total float32
+	for k, name := range names {
+		w, ok := prior[name]
+		dst[k] = unnamed
+		if ok {
+			dst[k] = max(least, (1-daily)*w[0][bucket]+daily*w[1][bucket])
+		}
+		total += dst[k]
+	}
+	for k := range dst {
+		dst[k] /= total
 	}
 }
 
-// Prior are the weights a fleet starts with. They lie between what minimises the
-// geometric mean of the pinball loss on public traces (Bitbrains GWA-T-12, Azure V1:
-// the last hour alone within an hour) and what covers: a band from twelve values is
-// too narrow, so the longer windows keep a part.
-var Prior = Weights{
-	{ // 1h   4h   24h  day  week incr naive
-		{.70, .10, .00, .00, .00, .20, .00},
-		{.70, .15, .00, .00, .00, .15, .00},
-		{.65, .20, .05, .00, .00, .10, .00},
-		{.60, .25, .10, .05, .00, .00, .00},
-		{.35, .30, .15, .20, .00, .00, .00},
-		{.05, .35, .30, .30, .00, .00, .00},
-		{.00, .10, .45, .45, .00, .00, .00},
-	},
-	{
-		{.15, .05, .00, .00, .00, .80, .00},
-		{.30, .05, .00, .00, .00, .65, .00},
-		{.40, .05, .00, .10, .00, .45, .00},
-		{.30, .05, .00, .20, .00, .45, .00},
-		{.00, .05, .00, .85, .05, .05, .00},
-		{.00, .00, .05, .85, .10, .00, .00},
-		{.00, .00, .05, .85, .10, .00, .00},
-	},
-}
+// least is the smallest prior: no expert is beyond recall.
+const least = .002

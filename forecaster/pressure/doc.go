@@ -9,16 +9,22 @@
 //
 // What is promised:
 //
-//   - The chance is of the window's maximum, estimated directly from how often
-//     windows of that length exceeded the limit: overall, after a state like the
-//     present one, at this time of day, and along the scenarios. It is not derived
+//   - The chance is of the window's maximum, directly: a logistic regression over how
+//     often such windows exceeded the limit (ever, lately, yesterday and on the days
+//     before at this time) and how near demand is now, pooled over the fleet by
+//     resource, horizon and state, and put right by an isotonic map. It is not derived
 //     from the slots' marginal quantiles as if slots were independent.
+//   - The regression starts from coefficients fitted once to public traces and moves
+//     with what the fleet itself lives through ([Head.Learn], [Head.Fit]); chances that
+//     calibrate it were given before their outcome was known.
+//   - A VM with less than two days of history takes part of its chance from the
+//     forecast.
 //   - A longer horizon never has a smaller chance.
 //   - Onset is the first slot by which half of the chance of a first exceedance has
 //     accrued. It is left empty while the chance is below [Floor].
 //   - The cause is always own_limit: a move does not help, so a resize is advised.
 //     Contention on the host is the placer's to see.
 //
-// Why counting and not a fitted law: exceedances are rare and clustered; the counts
-// are shrunk towards each other and combined on the logit scale with fixed weights.
+// Why pooled: exceedances are rare and cluster in few VMs; one VM's own are too few to
+// learn from, and its own past is among the features.
 package pressure

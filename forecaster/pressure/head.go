@@ -1,8 +1,6 @@
 package pressure
 
 import (
-	"math"
-
 	"github.com/foreshift/foreshift/schemas"
 )
 
@@ -15,11 +13,12 @@ const now = 12
 
 // Input is what is known of one VM and resource.
 type Input struct {
-	Y         []float32 // demand a step, oldest first, the last being the step issued; NaN = missing
-	Limit     float32   // same unit
-	Dist      schemas.Dist
+	Y         []float32    // demand a step, oldest first, the last being the step issued; NaN = missing
+	Limit     float32      // same unit
+	Dist      schemas.Dist // empty: no forecast, so neither onset nor peak
 	Scenarios schemas.Scenarios
 	Resource  schemas.Resource
+	Long      *LongRun // counts from before Y; nil = none
 }
 
 // Estimate is what a [Head] says of it.
@@ -30,65 +29,163 @@ type Estimate struct {
 	// Shares of the evidence, probabilities within the horizon that decided.
 	Horizon   int     // index of schemas.Horizons
 	Usual     float32 // of all past windows
-	AfterSuch float32 // of past windows that began in a state like the present
+	AfterSuch float32 // of windows after a moment like the present one, as learnt over the fleet
 	SameTime  float32 // of the windows at this time of day on the days before
 	Paths     float32 // of the scenarios
 	Marginal  float32 // the highest of a single slot
 	Days      int     // days the same time was seen
+	Cold      float32 // share of the forecast in the chance, for want of history
 	Expected  bool    // Chance is at or above Floor
 }
 
-// Head estimates chances; it holds scratch memory only.
+// Head estimates chances. It learns from the windows it is shown ([Head.Learn]);
+// [Head.Fit] makes use of what was learnt. One goroutine owns it.
 type Head struct {
-	next  []int32 // steps from t to the next exceedance after t; large when none
-	state []uint8
+	Raw    bool // leave the calibration out, for ablations
+	m      moment
+	models [schemas.NumResources][len(schemas.Horizons)][numStates]logistic
+	fitted schemas.Step
 }
 
-// NewHead makes one.
-func NewHead() *Head { return &Head{} }
-
-// weights of the evidence on the logit scale by horizon: bias, usual, after such a
-// state, same time of day, paths, highest marginal.
-var weights = [len(schemas.Horizons)][6]float64{
-	{.0, .05, .50, .10, .15, .20},
-	{.0, .10, .35, .20, .25, .10},
-	{.0, .15, .30, .25, .25, .05},
-}
-
-// states of a moment: above the limit now, within the last hour, the last day, not.
+// states of a moment: nothing above the limit within the last hour (an exceedance
+// would be an onset), or something.
 const (
 	calm = iota
-	dayAgo
-	hourAgo
-	above
+	hot
 	numStates
 )
+
+// NewHead makes one that starts from [starts].
+func NewHead() *Head { return NewHeadOf(Kept) }
+
+// NewHeadOf makes one that remembers up to keep examples a model.
+func NewHeadOf(keep int) *Head {
+	h := &Head{}
+	for r := range h.models {
+		for i := range h.models[r] {
+			for s := range h.models[r][i] {
+				l := &h.models[r][i][s]
+				l.keep, l.share = keep, float64(schemas.Horizons[i])/now
+				l.ridge = ridge * l.share
+				l.w0 = starts[i][s]
+				l.w = l.w0
+			}
+		}
+	}
+	return h
+}
+
+// stateAt is the state before step o.
+func (h *Head) stateAt(o int) int {
+	if h.m.exceeds(o-now, now) {
+		return hot
+	}
+	return calm
+}
+
+// LearnEvery is the number of steps between two calls of [Head.Learn] for a VM, FitEvery
+// that between two of [Head.Fit].
+const (
+	LearnEvery = now
+	FitEvery   = schemas.StepsPerDay / 2
+)
+
+// minLearn is the history below which a moment is no lesson.
+const minLearn = schemas.StepsPerDay
+
+// Learn takes from a window the lesson of the moment back steps ago, for each horizon
+// whose outcome is known since: with back 0 the latest. The long run is counted with
+// it. Call it every [LearnEvery] steps.
+func (h *Head) Learn(in *Input, back int) {
+	if !(in.Limit > 0) || len(in.Y) == 0 || int(in.Resource) >= len(h.models) {
+		return
+	}
+	h.m.set(in.Y, in.Limit)
+	var f [numFeatures]float64
+	for i, n := range schemas.Horizons {
+		o := len(h.m.y) - n - back
+		if o < minLearn {
+			continue
+		}
+		hit := h.m.exceeds(o, n)
+		h.m.features(o, n, in.Long, i, &f)
+		h.models[in.Resource][i][h.stateAt(o)].take(&f, hit)
+		if in.Long != nil && o >= n { // no window that overlaps the lesson's own
+			in.Long.add(i, h.m.exceeds(o-n, n))
+		}
+	}
+}
+
+// Fit refits what was learnt, when it is time. Up to a second once in 12 hours, however
+// large the fleet.
+func (h *Head) Fit(s schemas.Step) {
+	if s/FitEvery == h.fitted/FitEvery {
+		return
+	}
+	days := 0.
+	if h.fitted > 0 {
+		days = float64(s-h.fitted) / schemas.StepsPerDay
+	}
+	h.fitted = s
+	for r := range h.models {
+		for i := range h.models[r] {
+			for st := range h.models[r][i] {
+				h.models[r][i][st].fit(days)
+			}
+		}
+	}
+}
+
+// Coefficients of the models of a resource, by horizon and state (calm, hot), and how
+// many examples they rest on.
+func (h *Head) Coefficients(r schemas.Resource) (w [len(schemas.Horizons)][numStates][]float64, n [len(schemas.Horizons)][numStates]int) {
+	for i := range w {
+		for s := range w[i] {
+			l := &h.models[r][i][s]
+			w[i][s], n[i][s] = append([]float64{}, l.w[:]...), len(l.ring)
+		}
+	}
+	return w, n
+}
 
 // Estimate is O(len(Y)); it allocates only until its scratch has grown.
 func (h *Head) Estimate(in *Input) Estimate {
 	var e Estimate
-	if !(in.Limit > 0) || len(in.Y) == 0 {
+	if !(in.Limit > 0) || len(in.Y) == 0 || int(in.Resource) >= len(h.models) {
 		return e
 	}
-	h.scan(in.Y, in.Limit)
+	h.m.set(in.Y, in.Limit)
+	o := len(h.m.y)
+	state := h.stateAt(o)
 	var p [len(schemas.Horizons)]float64
 	var parts [len(schemas.Horizons)]Estimate
+	var f [numFeatures]float64
+	known := len(in.Dist.Q) > 0
 	for i, n := range schemas.Horizons {
 		s := &parts[i]
-		h.count(n, s)
-		s.Paths = pathsOver(in, n)
-		s.Marginal = marginalOver(in, n)
-		p[i] = combine(&weights[i], s)
-	}
-	// With nothing at or near the limit, in the past or ahead, the chance is nil.
-	last := &parts[len(parts)-1]
-	if last.Usual == 0 && last.Paths == 0 && last.Marginal <= .01 {
-		p = [len(schemas.Horizons)]float64{}
+		windows, exceeded, days, same := h.m.features(o, n, in.Long, i, &f)
+		l := &h.models[in.Resource][i][state]
+		if p[i] = l.raw(&f); !h.Raw {
+			p[i] = l.cal.at(p[i])
+		}
+		s.Usual = float32(exceeded / max(1, windows))
+		s.AfterSuch = float32(p[i])
+		s.Days = int(days)
+		s.SameTime = float32((same + 2*float64(s.Usual)) / (days + 2))
+		if known {
+			s.Paths, s.Marginal = pathsOver(in, n), marginalOver(in, n)
+			s.Cold = max(0, 1-float32(len(in.Y))/coldUntil)
+			p[i] += float64(s.Cold) * (float64(max(s.Paths, s.Marginal)) - p[i])
+			// With nothing near the limit, in the past or ahead, the chance is nil.
+			if s.Usual == 0 && f[fTopWeek] < nowhereNear && s.Paths == 0 && s.Marginal <= .01 {
+				p[i] = 0
+			}
+		}
 	}
 	for i := 1; i < len(p); i++ {
 		p[i] = max(p[i], p[i-1])
 	}
-	e = *last
+	e = parts[len(p)-1]
 	e.Horizon = len(p) - 1
 	for i := range p { // the shortest horizon that has most of it explains best
 		if p[i] >= .8*p[len(p)-1] {
@@ -98,83 +195,22 @@ func (h *Head) Estimate(in *Input) Estimate {
 		}
 	}
 	e.Chance = schemas.Chance{H1: schemas.Ratio(p[0]), H6: schemas.Ratio(p[1]), H24: schemas.Ratio(p[2])}
-	e.Peak = peak(in)
 	e.Expected = p[len(p)-1] >= Floor
-	if e.Expected {
+	if known {
+		e.Peak = peak(in)
+	}
+	if known && e.Expected {
 		e.Onset = h.onset(in)
 	}
 	return e
 }
 
-const never = math.MaxInt32 / 2
-
-// scan finds for every step how far the next exceedance is and what state it is in.
-func (h *Head) scan(y []float32, limit float32) {
-	if cap(h.next) < len(y) {
-		h.next, h.state = make([]int32, len(y)), make([]uint8, len(y))
-	}
-	h.next, h.state = h.next[:len(y)], h.state[:len(y)]
-	next := int32(never)
-	for t := len(y) - 1; t >= 0; t-- {
-		h.next[t] = next
-		if next < never {
-			next++
-		}
-		if y[t] > limit {
-			next = 1
-		}
-	}
-	since := never
-	for t, v := range y {
-		since++
-		if v > limit {
-			since = 0
-		}
-		switch {
-		case since == 0:
-			h.state[t] = above
-		case since < now:
-			h.state[t] = hourAgo
-		case since < schemas.StepsPerDay:
-			h.state[t] = dayAgo
-		default:
-			h.state[t] = calm
-		}
-	}
-}
-
-// count fills the frequencies of windows of n steps; origins every 3 steps.
-func (h *Head) count(n int, e *Estimate) {
-	last := len(h.next) - 1
-	var all, over, allSuch, overSuch float64
-	state := h.state[last]
-	for t := last - n; t >= 0; t -= 3 {
-		hit := float64(0)
-		if int(h.next[t]) <= n {
-			hit = 1
-		}
-		all++
-		over += hit
-		if h.state[t] == state {
-			allSuch++
-			overSuch += hit
-		}
-	}
-	// Few windows say little: shrink to half a window in as many as there are.
-	usual := over / max(1, all)
-	e.Usual = float32(usual)
-	const prior = 6 // windows' worth; they overlap, so counts overstate what they know
-	e.AfterSuch = float32((overSuch + prior*usual) / (allSuch + prior))
-	same, days := .0, .0
-	for t := last - schemas.StepsPerDay; t >= 0 && days < 7; t -= schemas.StepsPerDay {
-		days++
-		if int(h.next[t]) <= n {
-			same++
-		}
-	}
-	e.Days = int(days)
-	e.SameTime = float32((same + 2*usual) / (days + 2))
-}
+// coldUntil is the history, in steps, up to which the forecast has a part in the
+// chance; nowhereNear the share of the limit below which demand is not near it.
+const (
+	coldUntil   = 2 * schemas.StepsPerDay
+	nowhereNear = .7
+)
 
 // pathsOver is the share of scenarios whose path exceeds the limit within n steps.
 func pathsOver(in *Input, n int) float32 {
@@ -209,21 +245,6 @@ func marginalOver(in *Input, n int) float32 {
 		}
 	}
 	return p
-}
-
-// combine is the logistic of the weighted logits.
-func combine(w *[6]float64, e *Estimate) float64 {
-	z := w[0]
-	for i, p := range [...]float32{e.Usual, e.AfterSuch, e.SameTime, e.Paths, e.Marginal} {
-		z += w[i+1] * logit(float64(p))
-	}
-	return 1 / (1 + math.Exp(-z))
-}
-
-// logit is bounded: no count is certain.
-func logit(p float64) float64 {
-	p = min(max(p, .002), .998)
-	return math.Log(p / (1 - p))
 }
 
 // peak is the expected highest demand over the day: the mean over the scenarios of

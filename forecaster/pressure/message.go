@@ -53,28 +53,33 @@ func rounded(c schemas.Chance) schemas.Chance {
 	return schemas.Chance{H1: r(c.H1), H6: r(c.H6), H24: r(c.H24)}
 }
 
-// why says in sentences what speaks for the chance, strongest first as the weights
-// of the horizon have it.
+// why says in sentences what speaks for the chance; the share is that of the evidence's
+// own chance in the sum of all.
 func why(r schemas.Resource, e *Estimate, limit float64, base time.Duration) []schemas.Why {
 	h := schemas.Horizons[e.Horizon]
 	span := (time.Duration(h) * base).String()
-	w := &weights[e.Horizon]
-	var total float64
-	for _, v := range w[1:] {
-		total += v
-	}
 	out := []schemas.Why{{Kind: "peak", Share: 0,
 		Text: fmt.Sprintf("%s demand is expected to peak near %s, the limit is %s", r, amount(r, float64(e.Peak)), amount(r, limit))}}
-	add := func(kind string, weight, p float64, text string) {
-		if p > 0 && weight > 0 {
-			out = append(out, schemas.Why{Kind: kind, Share: schemas.Ratio(math.Round(weight/total*1e4) / 1e4), Text: text})
+	parts := [...]struct {
+		kind string
+		p    float32
+		text string
+	}{
+		{"model", e.AfterSuch, fmt.Sprintf("moments like the present one were followed by a shortage within %s in %.0f %% of cases over the fleet", span, 100*e.AfterSuch)},
+		{"season", e.SameTime, fmt.Sprintf("at this time of day the chance was %.0f %% over the last %d days", 100*e.SameTime, e.Days)},
+		{"model", e.Paths, fmt.Sprintf("%.0f %% of the scenarios exceed the limit within %s", 100*e.Paths, span)},
+		{"model", e.Marginal, fmt.Sprintf("the forecast's worst slot exceeds the limit with %.0f %%", 100*e.Marginal)},
+		{"model", e.Usual, fmt.Sprintf("%.0f %% of all windows of %s in the history did", 100*e.Usual, span)},
+	}
+	var total float32
+	for _, p := range parts {
+		total += p.p
+	}
+	for _, p := range parts {
+		if p.p > 0 {
+			out = append(out, schemas.Why{Kind: p.kind, Share: schemas.Ratio(math.Round(float64(p.p/total)*1e4) / 1e4), Text: p.text})
 		}
 	}
-	add("model", w[2], float64(e.AfterSuch), fmt.Sprintf("after a state like the present one %.0f %% of past windows of %s exceeded the limit", 100*e.AfterSuch, span))
-	add("season", w[3], float64(e.SameTime), fmt.Sprintf("at this time of day the chance was %.0f %% over the last %d days", 100*e.SameTime, e.Days))
-	add("model", w[4], float64(e.Paths), fmt.Sprintf("%.0f %% of the scenarios exceed the limit within %s", 100*e.Paths, span))
-	add("model", w[5], float64(e.Marginal), fmt.Sprintf("the forecast's worst slot exceeds the limit with %.0f %%", 100*e.Marginal))
-	add("model", w[1], float64(e.Usual), fmt.Sprintf("%.0f %% of all windows of %s in the history did", 100*e.Usual, span))
 	return out
 }
 

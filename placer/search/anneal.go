@@ -21,6 +21,13 @@ type Annealable interface {
 	Restore()
 }
 
+// Warmed is an Annealable that wants to know the temperature. At a high one, most of
+// what matters little wanders: a problem in which wandering uses up a resource may
+// then put a price on it, in units of the temperature, that vanishes with it.
+type Warmed interface {
+	Warm(temperature float64)
+}
+
 // Schedule is how far an annealing lets the objective rise: temperatures in units of
 // the objective, falling geometrically from Start to End over the budget's
 // evaluations. Start 0 is a descent that walks along plateaus.
@@ -72,12 +79,16 @@ func Begin(p Annealable) *Annealing {
 func (a *Annealing) Cool(rng *rand.Rand, b Budget, s Schedule) Result {
 	var r Result
 	before := a.now
+	warmed, _ := a.p.(Warmed)
 	look := max(coolEvery, min(pollEvery, b.Evaluations/256/coolEvery*coolEvery))
 	for r.Evaluations < b.Evaluations {
 		if r.Evaluations%pollEvery == 0 && r.Evaluations > 0 && b.Stop != nil && b.Stop() {
 			break
 		}
 		t := s.At(float64(r.Evaluations) / float64(b.Evaluations))
+		if warmed != nil {
+			warmed.Warm(t)
+		}
 		n := min(coolEvery, b.Evaluations-r.Evaluations)
 		for range n {
 			if d, made := a.p.Try(rng, t*rng.ExpFloat64()); made {
