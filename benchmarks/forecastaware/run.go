@@ -25,7 +25,7 @@ type Options struct {
 type Report struct {
 	Objective               float64 `json:"objective"`
 	Initial                 float64 `json:"initial"`
-	LowerBound              float64 `json:"lower_bound"`    // see [LowerBound]: quick, and seldom near
+	LowerBound              float64 `json:"lower_bound"`    // see [LowerBound]
 	Unserved                float64 `json:"over_threshold"` // the objective less the price of the moves, core-slots
 	MemoryMoved             float64 `json:"memory_moved_gib"`
 	Moves                   int     `json:"moves"`
@@ -89,6 +89,7 @@ func Search(ctx context.Context, in *Instance, o Options) ([]Move, Report, error
 	if o.CPU != nil {
 		began = o.CPU()
 	}
+	p.begin()
 	log, err := pace.Anneal(ctx, p, o.Seed, pace.Plan{
 		Seconds: o.CPUSeconds, CPU: o.CPU, First: firstLeg, Shares: legShares, Repeat: o.Repeat,
 	}, cooling)
@@ -123,22 +124,4 @@ func (p *problem) tidy() {
 			}
 		}
 	}
-}
-
-// LowerBound is below every reachable objective: the demand of the whole fleet above
-// the threshold of all hosts, slot by slot.
-func LowerBound(in *Instance) float64 {
-	cores := 0.0
-	for _, c := range in.Cores {
-		cores += c
-	}
-	sum := 0.0
-	for t := range in.T {
-		all := 0.0
-		for v := range in.VMs {
-			all += in.VMs[v].Demand[t]
-		}
-		sum += max(0, all-in.Thr*cores)
-	}
-	return sum
 }

@@ -96,6 +96,7 @@ func Read(path string) (*Snapshot, error) {
 // Validate refuses a snapshot that the problem is not defined on.
 func (s *Snapshot) Validate() error {
 	hosts, vms := map[string]int{}, map[string]bool{}
+	left := map[string]*[2]float64{} // cores that are neither free nor yet a VM's
 	count := 0
 	for c := range s.Clusters {
 		cl := &s.Clusters[c]
@@ -108,11 +109,12 @@ func (s *Snapshot) Validate() error {
 			if _, twice := hosts[h.ID]; twice || h.ID == "" {
 				return fmt.Errorf("host %q: named twice or not at all", h.ID)
 			}
-			hosts[h.ID] = c
+			hosts[h.ID], left[h.ID] = c, new([2]float64)
 			if len(h.NUMA) != 2 || h.NUMA[0].Number != 0 || h.NUMA[1].Number != 1 {
 				return fmt.Errorf("host %s: needs the NUMA nodes 0 and 1, in this order", h.ID)
 			}
-			for _, n := range h.NUMA {
+			for k, n := range h.NUMA {
+				left[h.ID][k] = n.Cores - n.Free
 				if !whole(n.Cores, maxCores) || !whole(n.Free, n.Cores) || !whole(n.Huge, math.MaxInt32) || !whole(n.HugeNow, n.Huge) {
 					return fmt.Errorf("host %s, NUMA node %d: cores and memory must be whole, free within the total", h.ID, n.Number)
 				}
@@ -134,6 +136,11 @@ func (s *Snapshot) Validate() error {
 			}
 			if n := v.NUMA[0]; !whole(n.Cores, maxCores) || !whole(n.Huge, math.MaxInt32) {
 				return fmt.Errorf("VM %s: cores and memory must be whole", v.ID)
+			}
+			for _, n := range v.NUMA {
+				if left[v.Host][n.Number] -= n.Cores; left[v.Host][n.Number] < 0 {
+					return fmt.Errorf("VM %s: its host's NUMA node %d has not so many cores in use", v.ID, n.Number)
+				}
 			}
 		}
 	}

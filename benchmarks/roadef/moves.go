@@ -25,9 +25,18 @@ type Tuning struct {
 	Stay float64
 }
 
-// Default is what did best over the published instances.
-func Default() Tuning {
-	return Tuning{Swap: 512, Eject: 200, Home: 64, Near: 512, Big: 300, Bunch: 6, Refuges: 4, Stay: 4}
+// few is how many processes do not fill the room of transient resources by wandering,
+// many from how many on exchanges cost more time than they are worth.
+const few, many = 2000, 10000
+
+// Suited is what did best over the published instances of a number of processes.
+func Suited(processes int) Tuning {
+	t := Tuning{Swap: 512, Eject: 200, Home: 64, Near: 512, Big: 300, Bunch: 6, Refuges: 4}
+	if processes > many {
+		t.Eject = 64
+	}
+	t.Stay = math.Sqrt(max(0, float64(processes-few)) / 600)
+	return t
 }
 
 // drawSlots is how finely a process is drawn by its size: a power of 2.
@@ -255,6 +264,18 @@ func (p *Problem) Schedule() search.Schedule {
 		}
 	}
 	n := float64(p.np)
-	start := max(size/n*min(math.Pow(5000/n, 1.3), 2), 10)
+	start := max(size/n*min(max(math.Pow(5000/n, 1.3), 0.2), 2), 10)
 	return search.Schedule{Start: start, End: start * 3e-5}
+}
+
+// cooled is how far the cooling is at leg k. Few processes are soon cooled, but often
+// into a corner: they are heated twice more, and the best of three stays.
+func (p *Problem) cooled(k int) float64 {
+	if p.np > few {
+		return float64(k) / (legs - 1)
+	}
+	if k < legs/2 {
+		return float64(k) / (legs/2 - 1)
+	}
+	return float64(k%(legs/4)) / (legs/4 - 1)
 }

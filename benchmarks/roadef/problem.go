@@ -71,7 +71,7 @@ func New(m *Model, first []int32) (*Problem, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the first assignment: %w", err)
 	}
-	p := &Problem{m: m, nr: len(m.Resources), nm: len(m.Machines), np: len(m.Processes), options: Default()}
+	p := &Problem{m: m, nr: len(m.Resources), nm: len(m.Machines), np: len(m.Processes), options: Suited(len(m.Processes))}
 	p.levels()
 	p.services()
 	p.first = append([]int32(nil), first...)

@@ -169,7 +169,7 @@ func TestSearchKeepsTheRules(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.Tune(Tuning{Swap: 300, Eject: 400, Home: 100, Near: 500, Big: 500, Bunch: 4, Refuges: 3})
+		p.Tune(Tuning{Swap: 300, Eject: 400, Home: 100, Near: 500, Big: 500, Bunch: 4, Refuges: 3, Stay: 3})
 		rng := newRand(rapid.Uint64().Draw(t, "search"))
 		start := p.Total()
 		for _, hot := range []float64{1e6, 100, 1} {

@@ -145,7 +145,8 @@ func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0x726f6
 
 // legs is how many steps the cooling has. Each is at one temperature, and as long as
 // the time that is left allows by the speed of the one before; so the counts alone
-// repeat a search, even one that the clock cut short.
+// repeat a search, even one that the clock cut short. The problem says which
+// temperature each leg has.
 const legs = 128
 
 // Search improves the problem within the options' time or counts, and gives the
@@ -174,7 +175,7 @@ func Search(p *Problem, o Options, stop func() bool) []int {
 			before = o.CPU()
 			b.Evaluations = int(rate * (o.CPUSeconds - before) / float64(legs-k))
 		}
-		t := s.At(float64(k) / (legs - 1))
+		t := s.At(p.cooled(k))
 		r := a.Cool(rng, b, search.Schedule{Start: t, End: t})
 		if r.Evaluations == 0 {
 			break
