@@ -6,30 +6,52 @@ import (
 	"slices"
 )
 
-// maxNodes bounds the work on one host's bound.
-const maxNodes = 1 << 18
+// Bounds on the work of the branch and bound: nodes in all, and on one host.
+const (
+	maxNodes     = 1 << 24
+	maxHostNodes = 1 << 18
+)
 
 // LowerBound is below every reachable objective. Each host on its own gets rid of
 // the VMs whose departure pays best, and nobody arrives anywhere: arrivals only add,
 // and K, memory and links only forbid. Per host that is a small exact search, by
-// branch and bound; a host that needs more than maxNodes nodes counts as nothing. Demand above what
+// branch and bound; a host that takes too long counts as nothing. Demand above what
 // the whole fleet allows is a bound as well, and the larger of both counts.
 func LowerBound(in *Instance) float64 {
-	p := newProblem(in)
+	bound, _ := newProblem(in).relax()
+	return bound
+}
+
+// relax is the bound of [LowerBound] and the departures behind it, of a problem in
+// which nothing has moved: by host, most gained per move first.
+func (p *problem) relax() (float64, [][]int32) {
+	type part struct {
+		gain  float64 // per move
+		leave []int32
+	}
+	var parts []part
 	hosts := 0.0
-	for h := range in.Cores {
-		least, _ := p.departures(int32(h))
+	for h, over := range p.over {
+		least, leave := p.departures(int32(h))
 		hosts += least
+		if len(leave) > 0 {
+			parts = append(parts, part{(over - least) / float64(len(leave)), leave})
+		}
+	}
+	slices.SortStableFunc(parts, func(a, b part) int { return cmp.Compare(b.gain, a.gain) })
+	var leave [][]int32
+	for _, x := range parts {
+		leave = append(leave, x.leave)
 	}
 	fleet := 0.0
-	for t := range in.T {
+	for t := range p.slots {
 		all := 0.0
-		for h := range in.Cores {
+		for h := range p.in.Cores {
 			all += p.excess[h*p.slots+t]
 		}
 		fleet += max(0, all)
 	}
-	return max(hosts, fleet)
+	return max(hosts, fleet), leave
 }
 
 // branch is the search for the best departures from a host.
@@ -40,7 +62,7 @@ type branch struct {
 	gone  []int32     // VMs that leave in the branch under way
 	best  float64
 	leave []int32 // those that leave in the best one
-	nodes int
+	nodes int     // left
 }
 
 // departures are the VMs at home on a host, and there now, whose leaving pays best,
@@ -49,7 +71,7 @@ func (p *problem) departures(h int32) (float64, []int32) {
 	if p.over[h] <= 0 {
 		return 0, nil
 	}
-	b := &branch{p: p, vms: slices.Clone(p.resident[h]), best: p.over[h]}
+	b := &branch{p: p, vms: slices.Clone(p.resident[h]), best: p.over[h], nodes: min(maxHostNodes, maxNodes/p.in.H)}
 	slices.SortFunc(b.vms, func(v, w int32) int { return cmp.Or(cmp.Compare(p.mem[w], p.mem[v]), cmp.Compare(v, w)) })
 	b.rest = make([][]float64, len(b.vms)+1)
 	b.rest[len(b.vms)] = make([]float64, p.slots)
@@ -60,7 +82,7 @@ func (p *problem) departures(h int32) (float64, []int32) {
 		}
 	}
 	b.search(0, slices.Clone(p.excess[int(h)*p.slots:][:p.slots]), 0)
-	if b.nodes > maxNodes {
+	if b.nodes < 0 {
 		return 0, b.leave
 	}
 	return b.best, b.leave
@@ -68,7 +90,7 @@ func (p *problem) departures(h int32) (float64, []int32) {
 
 // search decides on the VMs from i on; paid is the price of those that leave.
 func (b *branch) search(i int, row []float64, paid float64) {
-	if b.nodes++; b.nodes > maxNodes {
+	if b.nodes--; b.nodes < 0 {
 		return
 	}
 	if over := above(row); over <= 0 || i == len(b.vms) {
@@ -99,13 +121,12 @@ func (b *branch) search(i int, row []float64, paid float64) {
 	b.gone = b.gone[:len(b.gone)-1]
 }
 
-// begin makes the moves that the bound would have: from every host those VMs leave
-// whose departure pays best, each to the host where it adds least, as long as that
-// pays and K allows. It is the state the search starts from.
-func (p *problem) begin() {
-	for h := range p.in.Cores {
-		_, leave := p.departures(int32(h))
-		for _, v := range leave {
+// begin makes the moves that the bound would have, each to the host where it adds
+// least, as far as K, memory and links allow, and gives up those that do not pay. It
+// is the state the search starts from.
+func (p *problem) begin(leave [][]int32) {
+	for _, vms := range leave {
+		for _, v := range vms {
 			p.place(v)
 		}
 	}

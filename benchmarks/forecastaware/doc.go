@@ -19,8 +19,13 @@
 //     sharing nothing with the search.
 //   - Every host is a candidate for every VM. To look at the coolest ones only costs
 //     six times the objective on the largest published instance.
+//   - [LowerBound] is proven: what each host would do best if nobody arrived anywhere.
+//     The search starts from those departures; on the published instances it reaches
+//     the bound, so that their optima are known.
 //   - The result is a pure function of instance, seed and the counts in the report.
 //
 // Why it is here: it is the placer's problem laid bare, one resource and one future,
-// small enough for the optimum to be known.
+// small enough for the optimum to be known. [Family] makes instances where demand,
+// links between sites and K pull in different directions, and [WriteLP] gives any of
+// them to a solver.
 package forecastaware

@@ -1,6 +1,7 @@
 package forecastaware
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -49,6 +50,25 @@ func TestTiny(t *testing.T) {
 	}
 	if cost, err := Check(in, moves); err != nil || math.Abs(cost-.4) > 1e-9 {
 		t.Errorf("check: %g, %v", cost, err)
+	}
+}
+
+// The program of the tiny instance, whose optimum a solver gave as .4.
+func TestWriteLP(t *testing.T) {
+	in, err := Read(tiny)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got bytes.Buffer
+	if err := WriteLP(&got, in); err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile("testdata/tiny.lp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got.Bytes(), want) {
+		t.Errorf("wrote\n%s", got.Bytes())
 	}
 }
 

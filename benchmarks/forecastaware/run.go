@@ -40,9 +40,14 @@ type Report struct {
 	Search pace.Log `json:"search"`
 }
 
-// The cooling, in the objective's core-slots: from what four common VMs cost to move
-// to a quarter of what the smallest does.
-var cooling = search.Schedule{Start: .8, End: .05}
+// cooling is in the objective's core-slots. It starts below the price of the smallest
+// published VM where the first state is near the bound: the departures that the bound
+// asks for are then mostly right, and what is left is to find them places. Far from
+// it, where K or links forbid them, it starts higher.
+func cooling(gap float64) search.Schedule {
+	start := max(.15, gap/400)
+	return search.Schedule{Start: start, End: max(.03, start/100)}
+}
 
 const firstLeg = 1 << 17
 
@@ -84,15 +89,17 @@ func Run(ctx context.Context, o Options) (Report, error) {
 // Its answer is not yet checked.
 func Search(ctx context.Context, in *Instance, o Options) ([]Move, Report, error) {
 	p := newProblem(in)
-	rep := Report{Initial: p.objective(), LowerBound: LowerBound(in), Limit: in.K, Seed: o.Seed}
+	rep := Report{Initial: p.objective(), Limit: in.K, Seed: o.Seed}
 	var began float64
 	if o.CPU != nil {
 		began = o.CPU()
 	}
-	p.begin()
+	bound, leave := p.relax()
+	rep.LowerBound = bound
+	p.begin(leave)
 	log, err := pace.Anneal(ctx, p, o.Seed, pace.Plan{
 		Seconds: o.CPUSeconds, CPU: o.CPU, First: firstLeg, Shares: legShares, Repeat: o.Repeat,
-	}, cooling)
+	}, cooling(p.objective()-bound))
 	rep.Search, rep.Evaluations = log, log.Used
 	if o.CPU != nil {
 		rep.CPUSeconds = o.CPU()

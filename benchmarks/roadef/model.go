@@ -200,7 +200,38 @@ func ParseModel(text []byte) (*Model, error) {
 	if nr == 0 || nm == 0 || np == 0 {
 		return nil, fmt.Errorf("model: %d resources, %d machines, %d processes: none may be 0", nr, nm, np)
 	}
+	if most := m.most(); most > maxCost {
+		return nil, fmt.Errorf("model: costs up to %.3g are not counted exactly above %.3g", most, float64(maxCost))
+	}
 	return m, nil
+}
+
+// maxCost is the largest cost that a float64 tells from its neighbours: the search
+// reckons in whole numbers, its driver in those.
+const maxCost = 1 << 53
+
+// most is a cost that no assignment exceeds.
+func (m *Model) most() float64 {
+	var most, cost float64
+	for r, res := range m.Resources {
+		for _, p := range m.Processes {
+			most += float64(res.Weight) * float64(p.Requirement[r])
+		}
+	}
+	for _, b := range m.Balances {
+		for _, k := range m.Machines {
+			most += float64(b.Weight) * (float64(b.Target)*float64(k.Capacity[b.Per]) + float64(k.Capacity[b.Of]))
+		}
+	}
+	for _, p := range m.Processes {
+		most += float64(m.ProcessWeight) * float64(p.MoveCost)
+	}
+	for _, k := range m.Machines {
+		for _, c := range k.MoveCost {
+			cost = max(cost, float64(c))
+		}
+	}
+	return most + float64(len(m.Processes))*(float64(m.ServiceWeight)+float64(m.MachineWeight)*cost)
 }
 
 // ParseAssignment reads one machine per process.

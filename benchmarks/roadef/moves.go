@@ -268,10 +268,12 @@ func (p *Problem) Schedule() search.Schedule {
 	return search.Schedule{Start: start, End: start * 3e-5}
 }
 
-// cooled is how far the cooling is at leg k. Few processes are soon cooled, but often
-// into a corner: they are heated twice more, and the best of three stays.
+// cooled is how far the cooling is at leg k. One slow cooling is best where processes
+// are neither few, and soon cooled, nor many, each small. Those are heated twice
+// more, and the best of three stays: now and then a cooling ends with one large
+// process in a corner.
 func (p *Problem) cooled(k int) float64 {
-	if p.np > few {
+	if p.np > few && p.np <= many {
 		return float64(k) / (legs - 1)
 	}
 	if k < legs/2 {

@@ -273,6 +273,7 @@ func TestFaultsAreNamed(t *testing.T) {
 		{"negative", "-1", "found '-'"},
 		{"huge", "9999999999999999999999", "is above"},
 		{"many machines", "1\n0 10\n1000000\n", "more than this program reads"},
+		{"costs beyond count", "1 0 1000000000000 1 0 0 9 9 0 1 0 0 1 0 1000000 0 0 0 0 0", "not counted exactly"},
 		{"nothing", "0 0 0 0 0 0 0 0", "none may be 0"},
 	} {
 		if _, err := ParseModel([]byte(x.text)); err == nil || !strings.Contains(err.Error(), x.want) {
