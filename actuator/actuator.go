@@ -40,6 +40,12 @@ type Config struct {
 	Log            *slog.Logger
 	Registry       prometheus.Registerer
 
+	// Step is a fail point for tests on real hosts: it is called with a step's label
+	// just before the step ("begin", "receive finish") and after it ("begin done"), and
+	// when the transfer and the switchover are seen to have begun ("pre-copy",
+	// "switchover"). What it does not return from does not happen. Nil in production.
+	Step func(vm schemas.VMID, label string)
+
 	// For tests: other hosts than libvirt's, another clock.
 	source   SourceHost
 	incoming Incoming
@@ -162,6 +168,7 @@ func (a *Actuator) Run(ctx context.Context) (err error) {
 		a.log.Info("host reached", "uri", a.cfg.URI, "vms", len(vms))
 	}
 	a.receiver = newReceiver(incoming, a.j, a.rules, a.limits, a.now)
+	a.receiver.step = a.cfg.Step
 	for _, err := range a.receiver.tend(ctx) {
 		a.log.Warn("left open for later", "err", err)
 	}

@@ -64,7 +64,9 @@ func (a *Actuator) command(ctx context.Context, r *streams.Received) streams.Ver
 		why := schemas.Reason{Code: schemas.ReasonJournal, Detail: err.Error()}
 		return a.refuse(ctx, c, r.Seq, f, why)
 	}
-	a.start(ctx, t, rec, migration.Start(r.Seq, deadline(c), f.Now, a.limits))
+	s := migration.Start(r.Seq, deadline(c), f.Now, a.limits)
+	s.MaxDowntime = c.MaxDowntime
+	a.start(ctx, t, rec, s)
 	return streams.Ack()
 }
 
@@ -180,7 +182,7 @@ func (a *Actuator) start(ctx context.Context, t migration.Ticket, rec moveRecord
 	}()
 	d := &Drive{
 		Source: a.source, Destination: &remote{a.bus, a.cfg.Authorities, a.cfg.Host, c.Destination, a.now}, Ticket: t, State: s, Started: rec.Started,
-		Rules: a.rules, Now: a.now, Abort: m.abort, Resolve: m.resolve,
+		Rules: a.rules, Step: a.cfg.Step, Now: a.now, Abort: m.abort, Resolve: m.resolve,
 		Fence: func() uint64 { return a.j.fence(c.VM) },
 		Mark: func(k migration.Mark) error {
 			return write(func(r *moveRecord) { r.Mark, r.Written = k, a.now() })

@@ -21,9 +21,14 @@ type pair struct {
 	name   string
 }
 
-// conform is what the drive relies on, whatever the hosts are.
 func conform(t *testing.T, fresh func(t *testing.T) pair) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	t.Helper()
+	conformWithin(t, 30*time.Second, fresh)
+}
+
+// conformWithin is what the drive relies on, whatever the hosts are.
+func conformWithin(t *testing.T, limit time.Duration, fresh func(t *testing.T) pair) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	now := schemas.At(time.Now())
 	epoch := uint64(10)

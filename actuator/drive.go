@@ -16,7 +16,8 @@ const StopGrace = 20 * time.Second
 // Limits of requests to the destination. A time-out means Unreachable.
 const (
 	lookLimit    = 3 * time.Second
-	requestLimit = 25 * time.Second
+	againLimit   = 5 * time.Second  // what may be asked again while the guest stands still
+	requestLimit = 25 * time.Second // Prepare: a QEMU process starts
 	progressTick = 500 * time.Millisecond
 )
 
@@ -37,6 +38,9 @@ type Drive struct {
 	Abort       <-chan struct{}                                                 // closed: an operator asks
 	Resolve     <-chan migration.Resolve                                        // an operator's word
 	Note        func(s migration.State, a migration.Action, why schemas.Reason) // for the log; may be nil
+
+	// Step is [Config.Step].
+	Step func(schemas.VMID, string)
 
 	// crash, in tests, ends the drive as a killed process would: after the act.
 	crash func(migration.Verb) bool
@@ -91,7 +95,11 @@ func (d *Drive) Run(ctx context.Context) migration.State {
 			if d.Note != nil {
 				d.Note(s, a, why)
 			}
+			d.step(a.Verb.String())
 			d.do(ctx, work, a)
+			if a.Verb != migration.Perform {
+				d.step(a.Verb.String() + " done")
+			}
 			if d.crash != nil && d.crash(a.Verb) {
 				return d.State
 			}
@@ -99,6 +107,13 @@ func (d *Drive) Run(ctx context.Context) migration.State {
 		if d.State.Wait == migration.Perform {
 			d.watch(ctx, work)
 		}
+	}
+}
+
+// step calls the fail point, where there is one.
+func (d *Drive) step(label string) {
+	if d.Step != nil {
+		d.Step(d.Ticket.VM(), label)
 	}
 }
 
@@ -130,6 +145,7 @@ func (d *Drive) do(ctx, work context.Context, a migration.Action) {
 	if a.After > 0 {
 		d.rest(ctx, a.After)
 	}
+	d.State, a = d.Rules.Recheck(d.State, d.o, a, d.Now())
 	d.tell(a.Verb)
 	vm := d.Ticket.VM()
 	var err error
@@ -148,6 +164,12 @@ func (d *Drive) do(ctx, work context.Context, a migration.Action) {
 		}
 	case migration.Drop:
 		d.Source.Drop(vm)
+		return
+	case migration.Widen:
+		// One that is refused leaves the narrower downtime; the transfer goes on.
+		if err := d.Source.SetDowntime(work, vm, a.Downtime); err != nil && d.Note != nil {
+			d.Note(d.State, a, migration.ReasonOf(err))
+		}
 		return
 	case migration.Begin:
 		if d.offer, err = d.Source.Begin(work, d.Ticket); err == nil {
@@ -188,9 +210,12 @@ type answered struct {
 
 // ask sends one request to the destination.
 func (d *Drive) ask(ctx context.Context, v migration.Verb) answered {
-	limit := requestLimit
-	if v == migration.Observe {
+	limit := againLimit
+	switch v {
+	case migration.Observe:
 		limit = lookLimit
+	case migration.Prepare:
+		limit = requestLimit
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -274,6 +299,7 @@ func (d *Drive) watch(ctx, work context.Context) {
 	}
 	select {
 	case p := <-d.transfer:
+		d.step("perform done")
 		d.sent = p.cookie
 		d.o.Did = migration.Did{Verb: migration.Perform, How: migration.HowOf(p.err), Why: migration.ReasonOf(p.err)}
 		return
@@ -285,7 +311,8 @@ func (d *Drive) watch(ctx, work context.Context) {
 		return
 	case e, ok := <-d.Source.Events(vm):
 		if ok && e.Suspended {
-			d.paused = true
+			d.paused, d.o.Job.Active = true, false
+			d.step("switchover")
 			d.publish(schemas.PhaseSwitchover, true)
 			return
 		}
@@ -299,6 +326,7 @@ func (d *Drive) watch(ctx, work context.Context) {
 		return
 	}
 	if j, err := d.Source.Stats(work, vm); err == nil && j.Active {
+		d.step("pre-copy")
 		d.last, d.o.Job = j, j
 		d.rounds, d.volume = max(d.rounds, j.Round), max(d.volume, j.Processed)
 		phase := schemas.PhasePreCopy

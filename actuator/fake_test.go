@@ -106,6 +106,8 @@ func (f fakeSource) SetRate(context.Context, schemas.VMID, schemas.BytesPerSecon
 	return nil
 }
 
+func (f fakeSource) SetDowntime(context.Context, schemas.VMID, schemas.Millis) error { return nil }
+
 func (f fakeSource) Drop(schemas.VMID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

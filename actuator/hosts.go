@@ -18,6 +18,7 @@ type SourceHost interface {
 	Destroy(context.Context, schemas.VMID) error
 	Abort(context.Context, schemas.VMID) error
 	SetRate(context.Context, schemas.VMID, schemas.BytesPerSecond) error
+	SetDowntime(context.Context, schemas.VMID, schemas.Millis) error
 	Drop(schemas.VMID)
 	Stats(context.Context, schemas.VMID) (migration.JobStats, error)
 	Events(schemas.VMID) <-chan libvirt.Event

@@ -20,6 +20,7 @@ type Receiver struct {
 	rules  *migration.Rules
 	limits migration.Limits
 	now    func() int64
+	step   func(schemas.VMID, string) // see [Config.Step]
 
 	seed  maphash.Seed
 	locks [64]sync.Mutex
@@ -91,7 +92,10 @@ func (r *Receiver) serve(ctx context.Context, op schemas.Op, t migration.Ticket,
 	asked := r.now()
 	seen, err := r.host.Observe(ctx, t)
 	if err != nil {
-		return migration.Reply{}, fmt.Errorf("%s %s: %w", op, vm, err)
+		// Nothing has been done: to say so lets the source ask again at once.
+		rec := r.j.record(vm)
+		why := schemas.Reason{Code: schemas.ReasonLibvirt, Detail: fmt.Sprintf("%s: this host's libvirt does not answer, nothing was done: %v", op, err)}
+		return migration.Reply{Why: why, Peer: migration.Peer{Fence: rec.Fence, Released: rec.Released, Resumed: rec.Resumed, Asked: asked}}, &migration.Refusal{Why: why}
 	}
 	here := migration.Here{Copy: seen.Copy, Incoming: seen.Incoming, Session: r.host.Session(vm)}
 	ask := migration.Ask{Op: op, Epoch: t.Epoch, AfterSeq: t.Command.AfterSeq, Expires: expires, Command: int64(t.Command.Expires), Deadline: int64(t.Command.Deadline)}
@@ -146,6 +150,9 @@ func (r *Receiver) steps(ctx context.Context, t migration.Ticket, o migration.Of
 	for _, s := range steps {
 		var err error
 		next := reply
+		if r.step != nil {
+			r.step(vm, "receive "+s.Kind.String())
+		}
 		switch s.Kind {
 		case migration.Write:
 			err = r.j.write(entry{VM: vm, Time: schemas.Time(r.now()), Record: &s.Record})
@@ -169,6 +176,9 @@ func (r *Receiver) steps(ctx context.Context, t migration.Ticket, o migration.Of
 		}
 		if err != nil {
 			return reply, fmt.Errorf("%s: %w", s.Kind, err)
+		}
+		if r.step != nil {
+			r.step(vm, "receive "+s.Kind.String()+" done")
 		}
 		reply = next
 	}

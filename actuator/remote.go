@@ -135,7 +135,12 @@ func (a *Actuator) proven(got *streams.Received, q *schemas.Request) (t migratio
 	if err := a.cfg.Authorities.VerifyActuator(q.From, s.Subject, s.Payload, s.Signature, s.Signer); err != nil {
 		return migration.Ticket{}, &migration.Refusal{Why: streams.ReasonOf(err)}
 	}
-	if err := a.cfg.Authorities.VerifyCommand(q.Order); err != nil {
+	// A key that was retired since starts nothing more; what it began is ended.
+	verify := a.cfg.Authorities.GenuineCommand
+	if q.Op == schemas.OpPrepare {
+		verify = a.cfg.Authorities.VerifyCommand
+	}
+	if err := verify(q.Order); err != nil {
 		return migration.Ticket{}, &migration.Refusal{Why: streams.ReasonOf(err)}
 	}
 	m, err := schemas.Decode(schemas.KindCommand, q.Order.Payload)

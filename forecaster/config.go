@@ -3,6 +3,7 @@ package forecaster
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/foreshift/foreshift/schemas"
@@ -18,8 +19,14 @@ type Config struct {
 	// LimitRatio is the share of its allocation a VM may use of CPU and memory before
 	// its demand counts as unserved; default .95.
 	LimitRatio float64
-	MaxVMs     int           // default 20000: about 3 GB of windows and models
-	Retry      time.Duration // when a publication that never showed up is tried again; default 5 s
+	MaxVMs     int // default 20000: about 3 GB of windows and models
+	// Workers is how many goroutines work on a step; what comes out does not depend on
+	// it. Default: one a processor, at most one a resource.
+	Workers int
+	// TuneEvery is how often the network is trained on the fleet's history; negative is
+	// never. Default a day of base steps, at least 6 hours.
+	TuneEvery time.Duration
+	Retry     time.Duration // when a publication that never showed up is tried again; default 5 s
 	// Lease gives the revision of the lease held, put into every message; nil is 0.
 	Lease func() uint64
 }
@@ -46,6 +53,12 @@ func (c Config) WithDefaults() Config {
 	}
 	if c.Retry == 0 {
 		c.Retry = 5 * time.Second
+	}
+	if c.Workers == 0 {
+		c.Workers = min(runtime.GOMAXPROCS(0), schemas.NumResources)
+	}
+	if c.TuneEvery == 0 {
+		c.TuneEvery = max(schemas.StepsPerDay*c.Base, 6*time.Hour)
 	}
 	if c.Lease == nil {
 		c.Lease = func() uint64 { return 0 }
@@ -76,6 +89,9 @@ func (c Config) Validate() error {
 	}
 	if c.MaxVMs < 1 || c.MaxVMs > 1<<20 {
 		bad("max_vms", "%d is not within 1..%d", c.MaxVMs, 1<<20)
+	}
+	if c.Workers < 1 || c.Workers > 1024 {
+		bad("workers", "%d is not within 1..1024", c.Workers)
 	}
 	if c.Retry <= 0 {
 		bad("retry", "%v must be above 0", c.Retry)

@@ -6,7 +6,6 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/memory"
 	"github.com/foreshift/foreshift/forecaster/calendar"
 	"github.com/foreshift/foreshift/forecaster/ensemble"
-	"github.com/foreshift/foreshift/forecaster/model"
 	"github.com/foreshift/foreshift/forecaster/pressure"
 	"github.com/foreshift/foreshift/forecaster/window"
 	"github.com/foreshift/foreshift/schemas"
@@ -28,14 +27,15 @@ type Decider struct {
 	issued schemas.Step // newest step forecasts were made for
 	made   bool         // issued is set
 
-	future   future // known-future series
-	bank     *ensemble.Ensemble
-	observed schemas.Step // newest step the bank has seen
+	future   future       // known-future series
+	lanes    []*lane      // one a resource
+	observed schemas.Step // newest step the lanes have seen
 	vms      []vmState    // by window.VM.Slot
-	byIndex  []float32    // scratch: demand by index of the bank
+	list     []*window.VM // those with rows, in order of partition and id; of this issue
+	queue    []*window.VM // scratch: those that wait for a refit
+	atOnce   int          // rows to refit to at one step, see turns
 	joint    ensemble.Joint
-	head     *pressure.Head
-	series   []float32
+	models   versions
 	rows     []window.Row
 	stats    Stats
 }
@@ -45,10 +45,13 @@ var _ streams.Decider = (*Decider)(nil)
 // vmState is what the decider keeps of a VM beside its window.
 type vmState struct {
 	id      schemas.VMID
-	index   [schemas.NumResources]int // of its series in the bank
+	index   int // of its series in every lane
 	present bool
-	dirty   bool // the window changed other than by the newest step: refit
+	dirty   bool // the window changed other than by the newest step: refit when it is its turn
+	turn    bool // it is, in this issue
+	taught  bool // the heads have been shown the window it came with
 	track   pressure.Tracker
+	long    [schemas.NumResources]pressure.LongRun
 }
 
 // Stats counts since the start; gauges are of the last Tick.
@@ -63,11 +66,14 @@ type Stats struct {
 	LostRaces uint64 // steps messages that another owner forestalled
 	Dropped   uint64 // rows or messages dropped at a bound
 	Forecasts uint64 // VMs forecast
-	Cold      uint64 // VMs withheld: too little history
+	Cold      uint64 // VMs forecast as the fleet is: too little history of their own
+	Absurd    uint64 // values that no demand can be, taken as missing
 	Stale     uint64 // VMs withheld: no fresh telemetry
 	NoData    uint64 // VMs withheld: CPU demand unknown
 	Widened   uint64 // VMs forecast with widened quantiles
+	Waiting   int    // VMs whose changed past the models have not been refitted to yet
 	Pressures uint64 // pressure events made
+	Models    uint64 // versions of learnt state taken over
 	Entries   int    // calendar entries and external series in force
 	Expanded  calendar.Counts
 }
@@ -79,15 +85,13 @@ func NewDecider(cfg Config) (*Decider, error) {
 		return nil, err
 	}
 	mem := memory.NewGoAllocator()
-	// Weights learnt online, and the LSTM's hidden state, depend on more than the
-	// window; until the snapshot holds them they stay out here, so that a restarted
-	// forecaster does not differ from one that ran on.
-	bank := ensemble.Of(model.NewEmpirical(), model.NewRises(), model.NewSeasonalNaive(), model.NewARIMA(), model.NewETS(), model.NewProphet())
-	bank.Tune(ensemble.Tuning{NoLearning: true, NoTracking: true})
-	d := &Decider{cfg: cfg, bank: bank, head: pressure.NewHead(),
-		acc: window.NewAccumulator(mem, window.Limits{
-			Base: cfg.Base, Late: cfg.lateSteps(), Future: cfg.Future, VMs: cfg.MaxVMs}),
-		store: window.NewStore(mem, cfg.MaxVMs), future: future{book: calendar.NewBook(cfg.Base)}}
+	d := &Decider{cfg: cfg, acc: window.NewAccumulator(mem, window.Limits{
+		Base: cfg.Base, Late: cfg.lateSteps(), Future: cfg.Future, VMs: cfg.MaxVMs}),
+		store: window.NewStore(mem, cfg.MaxVMs), future: future{book: calendar.NewBook(cfg.Base)},
+		atOnce: int(max(cfg.Base/refitTime, refitLeast)) * window.Rows}
+	for r := range schemas.Resource(schemas.NumResources) {
+		d.lanes = append(d.lanes, newLane(r))
+	}
 	for p := range d.owned {
 		d.owned[p] = true
 		d.parts[p].ring = make([]stepRec, cfg.lateSteps()+16)
@@ -128,6 +132,8 @@ func (d *Decider) Apply(e streams.Event) error {
 		d.acc.Fold(m, e.Time)
 	case *schemas.Steps:
 		return d.foldSteps(m, e)
+	case *Version:
+		return d.models.fold(m)
 	case *schemas.External, *schemas.Calendar, *schemas.VMEntry, nil:
 		return d.future.fold(e)
 	default:
@@ -149,7 +155,7 @@ func (d *Decider) foldSteps(m *schemas.Steps, e streams.Event) error {
 	rec := p.at(m.Step)
 	ours := rec != nil && rec.own && rec.revision == m.Revision && rec.lease == m.Lease
 	if !ours || e.Seq <= p.last { // ours is in the windows already, unless they are being restored
-		d.foldRows(m, rec, e.Time)
+		d.foldRows(m, rec, e.Time, e.Seq <= p.restored)
 	}
 	if rec = p.rec(m.Step); rec != nil && !ours && newer(m.Revision, m.Lease, rec) {
 		*rec = stepRec{step: m.Step, known: true, revision: m.Revision, lease: m.Lease, stored: e.Time}
@@ -163,7 +169,7 @@ func (d *Decider) foldSteps(m *schemas.Steps, e streams.Event) error {
 	return nil
 }
 
-func (d *Decider) foldRows(m *schemas.Steps, rec *stepRec, stored int64) {
+func (d *Decider) foldRows(m *schemas.Steps, rec *stepRec, stored int64, seen bool) {
 	var old, row window.Row
 	for i, id := range m.VM {
 		v := d.store.Get(id)
@@ -177,7 +183,31 @@ func (d *Decider) foldRows(m *schemas.Steps, rec *stepRec, stored int64) {
 		for c := range m.Cols {
 			row.V[c] = value(m.Cols[c], i)
 		}
-		d.put(&row)
+		d.clean(&row)
+		if !seen {
+			d.put(&row)
+		} else if v != nil { // a VM that the snapshot does not know had been forgotten
+			n := v.Steps
+			if !d.store.Put(&row) {
+				d.stats.Dropped++
+			}
+			v.Steps = n
+		}
+	}
+}
+
+// mostDemand is what no VM demands of anything: a peta of bytes, bytes a second or
+// thousandths of a core. What claims more is a broken counter, and would take the
+// other VMs of its message with it.
+const mostDemand = 1e15
+
+// clean makes what no demand can be missing.
+func (d *Decider) clean(row *window.Row) {
+	for c, v := range row.V {
+		if v < 0 || v > mostDemand {
+			row.V[c] = schemas.NaN()
+			d.stats.Absurd++
+		}
 	}
 }
 
@@ -187,28 +217,30 @@ func (d *Decider) put(row *window.Row) {
 		d.stats.Dropped++
 		return
 	}
-	v := d.store.Get(row.VM)
-	st := d.state(v)
+	st := d.state(d.store.Get(row.VM))
 	if d.made && row.Step <= d.observed {
 		st.dirty = true
 	}
 }
 
-// state finds or makes the state of a VM and its series in the bank.
-func (d *Decider) state(v *window.VM) *vmState {
+// slot is the state of a VM, which may be another's still.
+func (d *Decider) slot(v *window.VM) *vmState {
 	for len(d.vms) <= v.Slot {
 		d.vms = append(d.vms, vmState{})
 	}
-	st := &d.vms[v.Slot]
+	return &d.vms[v.Slot]
+}
+
+// state finds or makes the state of a VM and its series in the lanes, which have them
+// at the same index.
+func (d *Decider) state(v *window.VM) *vmState {
+	st := d.slot(v)
 	if st.present && st.id == v.ID {
 		return st
 	}
 	*st = vmState{id: v.ID, present: true, dirty: true}
-	for r := range st.index {
-		st.index[r] = d.bank.Add(model.Key{VM: v.ID, Resource: schemas.Resource(r)})
-		for len(d.byIndex) <= st.index[r] {
-			d.byIndex = append(d.byIndex, schemas.NaN())
-		}
+	for _, l := range d.lanes {
+		st.index = l.add(v.ID)
 	}
 	return st
 }
@@ -217,8 +249,10 @@ func (d *Decider) state(v *window.VM) *vmState {
 func (d *Decider) evict() {
 	d.store.Evict(d.closed, func(v *window.VM) {
 		st := &d.vms[v.Slot]
-		for _, i := range st.index {
-			d.bank.Remove(i)
+		if st.present {
+			for _, l := range d.lanes {
+				l.bank.Remove(st.index)
+			}
 		}
 		*st = vmState{}
 	})

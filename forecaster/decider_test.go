@@ -306,7 +306,7 @@ func TestRestoreRefusesRubbish(t *testing.T) {
 	w.live(3, firstStep+5, nil)
 	w.tick(w.afterGrace(firstStep + 5))
 	snap := w.d.AppendSnapshot(nil)
-	for n := 0; n < len(snap); n += 7 {
+	for n := 0; n < len(snap); n += len(snap)/50 + 1 {
 		d, _ := NewDecider(Config{})
 		if err := d.Restore(snap[:n]); err == nil {
 			t.Fatalf("took the first %d of %d bytes", n, len(snap))
@@ -323,8 +323,13 @@ func TestColdStaleAndUnowned(t *testing.T) {
 	now := firstStep
 	w.live(4, now, nil)
 	w.drain(w.afterGrace(now))
-	if s := w.d.Stats(); s.Cold != 4 || s.Forecasts != 0 {
+	young := of[*schemas.Forecasts](w.outs)
+	if s := w.d.Stats(); s.Cold != 4 || s.Forecasts != 4 || len(young) == 0 {
 		t.Fatalf("after one step: %+v", s)
+	}
+	level, _ := demand(int(young[0].VM[0][0]), now)
+	if q := young[0].Dist(0, schemas.CPU).At(0); q[6] < .9*level || q[6] > 1.1*level || q[2] > .5*level || q[10] < 1.8*level {
+		t.Fatalf("from one step of %v: %v", level, q)
 	}
 	for k := schemas.Step(1); k < 8; k++ {
 		w.live(4, now+k, nil)
@@ -372,54 +377,93 @@ func TestBadHistoryIsRefused(t *testing.T) {
 
 func TestPressureIsPublishedOnChange(t *testing.T) {
 	w := newWorld(t, Config{})
-	const vms = 5
+	const vms = 12
 	now := firstStep + 4*288
 	w.backfill(vms, firstStep, now)
 	sent := map[schemas.VMID]int{}
 	for k := schemas.Step(0); k < 7; k++ {
 		w.live(vms, now+k, nil)
-		for _, m := range of[*schemas.PressureVM](w.drain(w.afterGrace(now + k))) {
+		outs := w.drain(w.afterGrace(now + k))
+		forecasts := of[*schemas.Forecasts](outs)
+		for _, m := range of[*schemas.PressureVM](outs) {
 			sent[m.VM]++
-			if m.Score >= .05 && (m.Onset <= schemas.Time(w.now) || m.Advice != "resize_advised" || len(m.Why) < 2 || m.Limit != float64(float32(2000)*float32(.95))) {
-				t.Fatalf("%+v", m)
+			// VMs 0 to 3 burst to 2600 of 2000 near the peak; the others stay below 1800.
+			if burst := m.VM[0] < 4; !burst && m.Score >= .05 {
+				t.Errorf("step %d: vm %d was never above its limit and has a chance of %v", k, m.VM[0], m.Score)
+			} else if burst && m.Score < .5 && k > 0 {
+				t.Errorf("step %d: vm %d bursts every day and has a chance of %v", k, m.VM[0], m.Score)
+			}
+			if m.Onset == 0 {
+				continue
+			}
+			if m.Onset < schemas.Time(w.now) || m.Advice != "resize_advised" || len(m.Why) < 2 || m.Limit != float64(float32(2000)*float32(.95)) {
+				t.Errorf("step %d at %d: %+v", k, w.now, m)
+			}
+			if !crosses(forecasts, m, schemas.StepAt(m.Onset, base)) {
+				t.Errorf("step %d: no scenario of vm %d exceeds its limit at the onset, %d steps ahead", k, m.VM[0], schemas.StepAt(m.Onset, base)-now-k)
 			}
 		}
 	}
-	// VMs 0 to 3 burst to 2600 of 2000 near the peak; VM 4 stays below 1800.
 	for n := range 4 {
 		if sent[vmID(n)] < 3 || sent[vmID(n)] > 7 {
-			t.Fatalf("vm %d: %d messages in 7 steps", n, sent[vmID(n)])
+			t.Errorf("vm %d: %d messages in 7 steps", n, sent[vmID(n)])
 		}
 	}
-	if sent[vmID(4)] != 0 {
-		t.Fatalf("vm 4 is never near its limit and yet has %d messages", sent[vmID(4)])
+	for n := 4; n < vms; n++ {
+		if sent[vmID(n)] != 0 {
+			t.Errorf("vm %d, never above its limit: %d messages", n, sent[vmID(n)])
+		}
 	}
 }
 
-// BenchmarkStep is one base step of 200 VMs with 8 days of history: closing, refits
-// that are due, forecasts of four resources, scenarios and pressures.
-func BenchmarkStep(b *testing.B) {
-	const vms = 200
-	w := newWorld(b, Config{})
-	now := firstStep + 8*288
-	w.backfill(vms, firstStep, now)
-	w.live(vms, now, nil)
-	w.drain(w.afterGrace(now))
-	w.events, w.outs = nil, nil
-	b.ReportAllocs()
-	var spent time.Duration
-	for k := range b.N {
-		s := now + 1 + schemas.Step(k)
-		w.live(vms, s, nil)
-		w.events, w.outs = nil, nil
-		from := cpuNow()
-		w.d.Tick(streams.Cut{Now: w.afterGrace(s)})
-		spent += cpuNow() - from
-		b.StopTimer()
-		w.drain(w.afterGrace(s) + int64(w.d.cfg.Retry))
-		b.StartTimer()
+// crosses says whether a scenario of the event's VM exceeds its limit in the slot of a
+// step.
+func crosses(forecasts []*schemas.Forecasts, m *schemas.PressureVM, at schemas.Step) bool {
+	for _, f := range forecasts {
+		i := slices.Index(f.VM, m.VM)
+		if i < 0 {
+			continue
+		}
+		s, sc := slotOf(f.Grid, at), f.Scenarios(i)
+		for k := range f.K {
+			if float64(sc.D[(k*schemas.Slots+s)*schemas.ScenarioResources]) > m.Limit {
+				return true
+			}
+		}
 	}
-	b.ReportMetric(float64(spent.Nanoseconds())/float64(b.N)/vms, "cpu-ns/VM")
+	return false
+}
+
+// BenchmarkStep is one base step of so many VMs with 8 days of history: closing,
+// learning, refits that are due, forecasts of four resources, scenarios and pressures.
+func BenchmarkStep(b *testing.B) {
+	for _, vms := range []int{40, 1000} {
+		b.Run(fmt.Sprintf("vms=%d", vms), func(b *testing.B) {
+			w := newWorld(b, Config{})
+			now := firstStep + 8*288
+			w.backfill(vms, firstStep, now)
+			w.live(vms, now, nil)
+			w.drain(w.afterGrace(now))
+			b.ReportAllocs()
+			b.ResetTimer()
+			least := time.Duration(1 << 62)
+			for k := range b.N {
+				s := now + 1 + schemas.Step(k)
+				b.StopTimer()
+				w.live(vms, s, nil)
+				w.events, w.outs = nil, nil
+				b.StartTimer()
+				from := cpuNow()
+				w.d.Tick(streams.Cut{Now: w.afterGrace(s)})
+				least = min(least, cpuNow()-from)
+				b.StopTimer()
+				w.drain(w.afterGrace(s) + int64(w.d.cfg.Retry))
+				b.StartTimer()
+			}
+			b.ReportMetric(float64(least.Nanoseconds())/float64(vms), "least-cpu-ns/VM")
+			b.ReportMetric(float64(len(w.d.AppendSnapshot(nil)))/float64(vms), "snapshot-B/VM")
+		})
+	}
 }
 
 func cpuNow() time.Duration {

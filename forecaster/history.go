@@ -10,10 +10,11 @@ import (
 
 // partition is the record of one partition's history.
 type partition struct {
-	last   uint64           // sequence of the last message of its subject
-	queue  []*schemas.Steps // closed, not yet seen in the stream; the first may be under way
-	sentAt int64            // ns, when; 0 = not under way
-	ring   []stepRec        // newest message per step, by step
+	last     uint64           // sequence of the last message of its subject
+	restored uint64           // last when the snapshot was taken: what came before was counted
+	queue    []*schemas.Steps // closed, not yet seen in the stream; the first may be under way
+	sentAt   int64            // ns, when; 0 = not under way
+	ring     []stepRec        // newest message per step, by step
 }
 
 // stepRec is the newest message of one step of a partition.
@@ -100,7 +101,9 @@ func (d *Decider) record(part int, rows []window.Row, lease uint64) {
 		}
 		m := d.newSteps(part, step, revision, lease)
 		for i := range rows[:n] {
-			if row := &rows[i]; d.combine(row, rec) {
+			row := &rows[i]
+			d.clean(row)
+			if d.combine(row, rec) {
 				row.Revision = revision
 				d.put(row)
 				appendRow(m, row)

@@ -1,10 +1,15 @@
 package forecaster
 
 import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
 	"fmt"
+	"slices"
+	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/foreshift/foreshift/forecaster/ensemble"
-	"github.com/foreshift/foreshift/forecaster/model"
 	"github.com/foreshift/foreshift/forecaster/pressure"
 	"github.com/foreshift/foreshift/forecaster/window"
 	"github.com/foreshift/foreshift/schemas"
@@ -13,133 +18,193 @@ import (
 
 const (
 	staleAfter = 3  // base steps without a row after which a VM is not forecast
-	coldBelow  = 6  // rows below which a VM is not forecast: no expert speaks before
+	coldBelow  = 7  // rows below which a VM is forecast as the fleet is, where no expert speaks
 	warmFrom   = 72 // rows from which quantiles are not widened any more
-	modelName  = "ensemble: empirical, rises, seasonal-naive, arima, ets, prophet"
+	catchUp    = 72 // steps that are lived through one by one after an outage
+	modelName  = "ensemble: empirical, rises, seasonal-naive, ets, arima, prophet, lstm"
 )
 
-// observe tells the bank the demand of all steps up to the newest closed one and
-// refits what is due.
-func (d *Decider) observe() {
-	d.expand()
-	if !d.made || d.closed-d.observed > model.RefitEvery {
-		d.observed = d.closed - 1
-		for i := range d.vms {
-			d.vms[i].dirty = d.vms[i].present
-		}
-	}
-	for s := d.observed + 1; s <= d.closed; s++ {
-		for i := range d.byIndex {
-			d.byIndex[i] = schemas.NaN()
-		}
-		d.each(func(v *window.VM, st *vmState) {
-			w := v.W.View()
-			for r, i := range st.index {
-				d.byIndex[i] = w.At(schemas.Resource(r), int(s-w.First))
-			}
-		})
-		d.bank.Observe(s, d.byIndex, d.future.known)
-	}
-	d.observed = d.closed
-	d.each(func(v *window.VM, st *vmState) {
-		w := v.W.View()
-		for r, i := range st.index {
-			key := model.Key{VM: v.ID, Resource: schemas.Resource(r)}
-			if !st.dirty && model.Due(key, w.First, d.closed) != d.closed {
-				continue
-			}
-			if err := d.bank.Refit(i, w, key.Hash()); err != nil {
-				d.stats.Dropped++ // an index the bank does not know: never happens, but is seen
-			}
-		}
-		st.dirty = false
-	})
-}
-
-// each visits the VMs with rows, in order of partition and id.
-func (d *Decider) each(f func(*window.VM, *vmState)) {
-	for part := range d.parts {
-		for _, v := range d.store.Partition(part) {
-			if v.W.Len() > 0 {
-				f(v, &d.vms[v.Slot])
-			}
-		}
-	}
-}
-
-// issue forecasts every owned partition from the newest closed step.
+// issue brings the lanes to the newest step there is a history of, and forecasts from
+// it what is owned.
+//
+// Who owns nothing stands by one step behind, for the owner's step comes over the bus
+// a moment after its own clock says that it is closed; it keeps the same weights and
+// memories as the owner and can go on in its place.
 func (d *Decider) issue(outs []streams.Out, lease uint64) []streams.Out {
-	d.observe()
-	d.issued, d.made = d.closed, true
+	upTo := d.closed
+	idle := !slices.Contains(d.owned[:], true)
+	if idle {
+		upTo--
+	}
+	if d.made && upTo <= d.observed {
+		return outs
+	}
+	d.gather()
+	d.observe(upTo)
+	d.issued, d.made = upTo, true
 	history := 0
-	d.each(func(v *window.VM, _ *vmState) {
-		history = max(history, int(d.closed-v.W.First())+1)
-	})
+	for _, v := range d.list {
+		history = max(history, int(upTo-v.W.First())+1)
+	}
 	if history == 0 {
 		return outs
 	}
 	d.joint.Begin(d.issued, history)
-	d.each(func(v *window.VM, _ *vmState) {
-		if d.fresh(v) {
-			w := v.W.View()
-			d.joint.Join(&w)
+	if idle && !d.lanes[0].bank.Captures(upTo) {
+		return outs
+	}
+	batches := d.batches(lease)
+	together(d.cfg.Workers, len(d.lanes), func(i int) {
+		d.lanes[i].forecast(d, batches)
+	})
+	if idle {
+		return outs
+	}
+	batches = d.known(batches)
+	d.paths(batches)
+	together(d.cfg.Workers, len(d.lanes), func(i int) {
+		for _, b := range batches {
+			d.lanes[i].estimate(d, b.m, b.vms, b.chances)
 		}
 	})
+	return d.send(outs, batches, lease)
+}
+
+// gather lists the VMs with rows.
+func (d *Decider) gather() {
+	d.list = d.list[:0]
 	for part := range d.parts {
-		if d.owned[part] && len(d.store.Partition(part)) > 0 {
-			outs = d.issuePart(outs, part, lease)
+		for _, v := range d.store.Partition(part) {
+			if v.W.Len() > 0 {
+				d.list = append(d.list, v)
+			}
 		}
 	}
-	return outs
+}
+
+// observe lets the lanes live through the steps up to upTo, refit what is due, and
+// learn from what came.
+func (d *Decider) observe(upTo schemas.Step) {
+	d.expand()
+	if !d.made || upTo-d.observed > catchUp {
+		d.observed = upTo - 1
+		for i := range d.vms {
+			d.vms[i].dirty = d.vms[i].present
+		}
+	}
+	d.models.take(d, upTo)
+	d.turns(upTo)
+	together(d.cfg.Workers, len(d.lanes), func(i int) {
+		l := d.lanes[i]
+		for s := d.observed + 1; s <= upTo; s++ {
+			l.observe(d, s)
+		}
+		l.refit(d, upTo)
+		l.learn(d, upTo)
+	})
+	for _, l := range d.lanes {
+		d.stats.Dropped += l.bad
+		l.bad = 0
+	}
+	for _, v := range d.list {
+		st := &d.vms[v.Slot]
+		st.dirty = st.dirty && !st.turn
+		st.turn = false
+		st.taught = st.taught || !st.dirty && v.W.Len() >= schemas.StepsPerDay
+	}
+	d.observed = upTo
+}
+
+// turns chooses the VMs to refit of those whose past has changed. All of them after an
+// ordinary step; but of a fleet that comes with days of history, at the first start or
+// at once, only as many as leave the step most of its time. The others wait, forecast
+// as the fleet is and wider.
+func (d *Decider) turns(now schemas.Step) {
+	d.queue = d.queue[:0]
+	for _, v := range d.list {
+		if d.vms[v.Slot].dirty {
+			d.queue = append(d.queue, v)
+		}
+	}
+	left := d.atOnce
+	work := func(v *window.VM) int { return v.W.Len() + refitRows }
+	sum := 0
+	for _, v := range d.queue {
+		sum += work(v)
+	}
+	if sum > left { // in an order that is another at every step: nobody waits for ever
+		slices.SortFunc(d.queue, func(a, b *window.VM) int {
+			return cmp.Or(cmp.Compare(turnOf(a.ID, now), turnOf(b.ID, now)), bytes.Compare(a.ID[:], b.ID[:]))
+		})
+	}
+	d.stats.Waiting = len(d.queue)
+	for _, v := range d.queue {
+		if left -= work(v); left < 0 {
+			break
+		}
+		d.vms[v.Slot].turn = true
+		d.stats.Waiting--
+	}
+}
+
+// To refit a VM to a whole window takes about a quarter of a second of one core: three
+// resources, the replay that warms their weights, and what the heads learn of it. A step
+// has room for one in refitTime, which is a quarter of the step on one core, and for
+// refitLeast. One of n rows counts as n + refitRows.
+const (
+	refitTime  = time.Second
+	refitLeast = 4
+	refitRows  = 64
+)
+
+// turnOf is the place of a VM among those that wait at a step.
+func turnOf(id schemas.VMID, now schemas.Step) uint64 {
+	return xxhash.Sum64(binary.LittleEndian.AppendUint64(id[:len(id):len(id)], uint64(now)))
 }
 
 func (d *Decider) fresh(v *window.VM) bool { return v.LastStep >= d.issued-staleAfter }
 
-// issuePart makes the forecasts of one partition, in chunks, and the pressures of
-// its VMs.
-func (d *Decider) issuePart(outs []streams.Out, part int, lease uint64) []streams.Out {
-	var chunks []*schemas.Forecasts
-	var pressures []streams.Out
-	for _, v := range d.store.Partition(part) {
-		st := &d.vms[v.Slot]
-		if !d.ready(v) {
-			continue
-		}
-		if n := len(chunks); n == 0 || len(chunks[n-1].VM) == schemas.MaxForecastVMs {
-			chunks = append(chunks, d.newForecasts(part, lease))
-		}
-		f := chunks[len(chunks)-1]
-		if !d.forecast(f, v, st) {
-			d.stats.NoData++
-			continue
-		}
-		d.stats.Forecasts++
-		if m := d.pressure(f, v); st.track.Publish(m, d.cfg.Base) {
-			d.stats.Pressures++
-			pressures = append(pressures, streams.Out{Subject: streams.SubjectPressureVM(v.ID, schemas.CauseOwnLimit),
-				ID: fmt.Sprintf("pressure.%s.own_limit.%d.%d", v.ID, d.issued, lease), Msg: m, Lease: lease})
-		}
-	}
-	if n := len(chunks); n > 0 && len(chunks[n-1].VM) == 0 {
-		chunks = chunks[:n-1]
-	}
-	for i, f := range chunks {
-		f.Chunk, f.Chunks = i, len(chunks)
-		outs = append(outs, streams.Out{Subject: streams.SubjectForecasts(part),
-			ID: fmt.Sprintf("forecasts.%d.%d.%d.%d", part, d.issued, i, lease), Msg: f, Lease: lease})
-	}
-	return append(outs, pressures...)
+// batch is a message in the making.
+type batch struct {
+	part    int
+	m       *schemas.Forecasts
+	vms     []*window.VM // of its rows
+	chances []chances
 }
 
-// ready says whether a VM has enough, and fresh enough, history; if not it is
-// counted why.
+// batches makes room for the forecasts of all VMs that are ready, in owned partitions;
+// when none is owned, of all.
+func (d *Decider) batches(lease uint64) (out []*batch) {
+	idle := !slices.Contains(d.owned[:], true)
+	for part := range d.parts {
+		if !d.owned[part] && !idle {
+			continue
+		}
+		var ready []*window.VM
+		for _, v := range d.store.Partition(part) {
+			if d.ready(v) {
+				ready = append(ready, v)
+			}
+		}
+		for vms := range slices.Chunk(ready, schemas.MaxForecastVMs) {
+			b := &batch{part: part, m: d.newForecasts(part, lease), vms: vms, chances: make([]chances, len(vms))}
+			for _, v := range vms {
+				b.m.VM, b.m.Host = append(b.m.VM, v.ID), append(b.m.Host, v.Host)
+				b.m.AllocCPU, b.m.AllocMem = append(b.m.AllocCPU, v.AllocCPU), append(b.m.AllocMem, v.AllocMem)
+			}
+			for r := range b.m.Q {
+				b.m.Q[r] = make([]float32, len(vms)*schemas.Slots*schemas.NumLevels)
+			}
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
+// ready says whether a VM's history is fresh enough; if not it is counted.
 func (d *Decider) ready(v *window.VM) bool {
-	switch {
-	case v.W.Len() == 0 || !d.fresh(v):
+	if v.W.Len() == 0 || !d.fresh(v) {
 		d.stats.Stale++
-		return false
-	case v.Steps < coldBelow:
-		d.stats.Cold++
 		return false
 	}
 	return true
@@ -155,49 +220,107 @@ func (d *Decider) newForecasts(part int, lease uint64) *schemas.Forecasts {
 	return f
 }
 
-// forecast appends a VM to the message; false when its CPU demand is not known.
-func (d *Decider) forecast(f *schemas.Forecasts, v *window.VM, st *vmState) bool {
+// known takes out the rows whose CPU demand nothing is known of, and the batches that
+// are empty then.
+func (d *Decider) known(batches []*batch) []*batch {
 	const n = schemas.Slots * schemas.NumLevels
-	at := len(f.VM) * n
-	var dist [schemas.NumResources]schemas.Dist
-	for r := range f.Q {
-		f.Q[r] = grow(f.Q[r], n, schemas.MaxForecastVMs)
-		dist[r] = schemas.Dist{Q: f.Q[r][at : at+n]}
-		d.bank.Forecast(st.index[r], f.Grid, d.future.known, &dist[r])
-		complete(dist[r])
-		if v.Steps < warmFrom {
-			widen(dist[r], 1+float32(warmFrom-v.Steps)/warmFrom)
+	return slices.DeleteFunc(batches, func(b *batch) bool {
+		f, kept := b.m, 0
+		for i, v := range b.vms {
+			if schemas.IsNaN(f.Q[schemas.CPU][i*n]) {
+				d.stats.NoData++
+				continue
+			}
+			if b.chances[i].cold[schemas.CPU] {
+				d.stats.Cold++
+			}
+			if b.chances[i].wide[schemas.CPU] {
+				d.stats.Widened++
+			}
+			d.stats.Forecasts++
+			f.VM[kept], f.Host[kept], f.AllocCPU[kept], f.AllocMem[kept] = f.VM[i], f.Host[i], f.AllocCPU[i], f.AllocMem[i]
+			for _, q := range f.Q {
+				copy(q[kept*n:(kept+1)*n], q[i*n:(i+1)*n])
+			}
+			b.vms[kept], b.chances[kept] = v, b.chances[i]
+			kept++
 		}
-	}
-	if schemas.IsNaN(dist[schemas.CPU].Q[0]) {
+		b.vms, b.chances = b.vms[:kept], b.chances[:kept]
+		f.VM, f.Host, f.AllocCPU, f.AllocMem = f.VM[:kept], f.Host[:kept], f.AllocCPU[:kept], f.AllocMem[:kept]
 		for r := range f.Q {
-			f.Q[r] = f.Q[r][:at]
+			f.Q[r] = f.Q[r][:kept*n]
 		}
-		return false
-	}
-	if v.Steps < warmFrom {
-		d.stats.Widened++
-	}
-	per := f.K * schemas.Slots * schemas.ScenarioResources
-	from := len(f.D)
-	f.D = grow(f.D, per, schemas.MaxForecastVMs)
-	w := v.W.View()
-	d.joint.Paths(&w, [schemas.ScenarioResources]schemas.Dist{dist[schemas.CPU], dist[schemas.Memory]}, f.D[from:from+per])
-	f.VM, f.Host = append(f.VM, v.ID), append(f.Host, v.Host)
-	f.AllocCPU, f.AllocMem = append(f.AllocCPU, v.AllocCPU), append(f.AllocMem, v.AllocMem)
-	return true
+		return kept == 0
+	})
 }
 
-// grow lengthens s by n, with room for many of that size from the first.
-func grow(s []float32, n, many int) []float32 {
-	if len(s)+n <= cap(s) {
-		return s[:len(s)+n]
+// paths joins the fleet's scenarios. Sums over the fleet are made in the order of the
+// list; then each message is its own.
+func (d *Decider) paths(batches []*batch) {
+	for _, v := range d.list {
+		if d.fresh(v) {
+			w := v.W.View()
+			d.joint.Join(&w)
+		}
 	}
-	// Most partitions have few VMs: double instead of taking all at once.
-	c := min(max(n, 2*cap(s)), n*many)
-	g := make([]float32, len(s)+n, max(c, len(s)+n))
-	copy(g, s)
-	return g
+	const dist, per = schemas.Slots * schemas.NumLevels, (ensemble.K + 1) * schemas.Slots * schemas.ScenarioResources
+	workers := max(1, min(d.cfg.Workers, len(batches)))
+	together(workers, workers, func(k int) {
+		joint := d.joint // its scratch is not shared
+		for n := k; n < len(batches); n += workers {
+			b := batches[n]
+			b.m.D = make([]float32, len(b.vms)*per)
+			for i, v := range b.vms {
+				w := v.W.View()
+				cpu, mem := b.m.Q[schemas.CPU][i*dist:(i+1)*dist], b.m.Q[schemas.Memory][i*dist:(i+1)*dist]
+				joint.Paths(&w, [schemas.ScenarioResources]schemas.Dist{{Q: cpu}, {Q: mem}}, b.m.D[i*per:(i+1)*per])
+			}
+		}
+	})
+}
+
+// send makes the messages: forecasts in chunks by partition, each followed by the
+// pressures of its VMs that are worth telling.
+func (d *Decider) send(outs []streams.Out, batches []*batch, lease uint64) []streams.Out {
+	for len(batches) > 0 {
+		n := 1
+		for n < len(batches) && batches[n].part == batches[0].part {
+			n++
+		}
+		for i, b := range batches[:n] {
+			b.m.Chunk, b.m.Chunks = i, n
+			outs = append(outs, streams.Out{Subject: streams.SubjectForecasts(b.part),
+				ID: fmt.Sprintf("forecasts.%d.%d.%d.%d", b.part, d.issued, i, lease), Msg: b.m, Lease: lease})
+		}
+		for _, b := range batches[:n] {
+			for i, v := range b.vms {
+				m := d.pressure(v, &b.chances[i])
+				if d.vms[v.Slot].track.Publish(m, d.cfg.Base) {
+					d.stats.Pressures++
+					d.explain(m, v, &b.chances[i])
+					outs = append(outs, streams.Out{Subject: streams.SubjectPressureVM(v.ID, schemas.CauseOwnLimit),
+						ID: fmt.Sprintf("pressure.%s.own_limit.%d.%d", v.ID, d.issued, lease), Msg: m, Lease: lease})
+				}
+			}
+		}
+		batches = batches[n:]
+	}
+	return outs
+}
+
+// pressure makes the event of a VM's own limits.
+func (d *Decider) pressure(v *window.VM, c *chances) *schemas.PressureVM {
+	est := map[schemas.Resource]pressure.Estimate{}
+	for r, limit := range c.limit {
+		if limit > 0 {
+			est[schemas.Resource(r)] = c.of[r]
+		}
+	}
+	m := pressure.Message(pressure.Subject{VM: v.ID, Host: v.Host, Issued: d.issued, Base: d.cfg.Base, Now: schemas.Time(d.now)}, est, c.limit)
+	if m.Onset != 0 { // in the step that has begun meanwhile: now
+		m.Onset = max(m.Onset, m.Time)
+	}
+	return m
 }
 
 // complete gives slots about which no expert spoke the nearest slot's quantiles; a
@@ -224,27 +347,17 @@ func widen(d schemas.Dist, by float32) {
 		q := d.At(s)
 		m := q[schemas.NumLevels/2]
 		for l := range q {
-			q[l] = max(0, m+(q[l]-m)*by)
+			q[l] = min(max(0, m+(q[l]-m)*by), 2*mostDemand)
 		}
 	}
 }
 
-// pressure estimates the VM's own limits from its row, the last of the message.
-func (d *Decider) pressure(f *schemas.Forecasts, v *window.VM) *schemas.PressureVM {
-	row := len(f.VM) - 1
-	w := v.W.View()
-	est := map[schemas.Resource]pressure.Estimate{}
-	var limits schemas.Vec
-	for r, alloc := range [...]float32{v.AllocCPU, v.AllocMem} {
-		res := schemas.Resource(r)
-		if !(alloc > 0) {
-			continue
+// bound keeps quantiles within what a message may carry, whatever a trend makes of
+// them.
+func bound(d schemas.Dist) {
+	for i, v := range d.Q {
+		if v > 2*mostDemand {
+			d.Q[i] = 2 * mostDemand
 		}
-		in := pressure.Input{Limit: alloc * float32(d.cfg.LimitRatio), Dist: f.Dist(row, res), Scenarios: f.Scenarios(row), Resource: res}
-		d.series = w.Series(res, d.series)
-		in.Y = d.series
-		limits[r] = float64(in.Limit)
-		est[res] = d.head.Estimate(&in)
 	}
-	return pressure.Message(pressure.Subject{VM: v.ID, Host: v.Host, Issued: d.issued, Base: d.cfg.Base, Now: schemas.Time(d.now)}, est, limits)
 }

@@ -19,7 +19,6 @@ type future struct {
 	book    *calendar.Book
 	sheet   *calendar.Sheet
 	version uint64 // of the book when the sheet was made
-	known   model.Regressors
 }
 
 // fold takes an entry, a series, or the labels of a VM.
@@ -45,22 +44,25 @@ func (f *future) fold(e streams.Event) error {
 func (d *Decider) expand() {
 	f := &d.future
 	if f.book.Len() == 0 {
-		f.sheet, f.known = nil, model.Regressors{}
+		f.sheet = nil
+		for _, l := range d.lanes {
+			l.known = model.Regressors{}
+		}
 		return
 	}
 	from := d.closed - window.Rows
 	if s := f.sheet; s == nil || f.version != f.book.Version() || from < s.From || d.closed+schemas.StepsPerDay >= s.From+schemas.Step(s.N) {
 		f.sheet, f.version = f.book.Sheet(from, sheetSteps), f.book.Version()
-		f.known.From, f.known.X = f.sheet.From, f.sheet.X
 	}
-	for len(f.known.Of) < len(d.byIndex) {
-		f.known.Of = append(f.known.Of, nil)
-	}
-	for i := range d.vms {
-		st := &d.vms[i]
-		for r, j := range st.index {
-			if st.present {
-				f.known.Of[j] = f.sheet.Terms(st.id, schemas.Resource(r))
+	for _, l := range d.lanes {
+		l.known.From, l.known.X = f.sheet.From, f.sheet.X
+		for len(l.known.Of) < len(l.y) {
+			l.known.Of = append(l.known.Of, nil)
+		}
+		clear(l.known.Of)
+		for i := range d.vms {
+			if st := &d.vms[i]; st.present {
+				l.known.Of[st.index] = f.sheet.Terms(st.id, l.r)
 			}
 		}
 	}

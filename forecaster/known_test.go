@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/foreshift/foreshift/forecaster/model"
 	"github.com/foreshift/foreshift/schemas"
 	"github.com/foreshift/foreshift/streams"
 	"github.com/foreshift/foreshift/streams/streamstest"
@@ -35,9 +36,11 @@ func TestTheCalendarReachesTheBank(t *testing.T) {
 	}
 	w.live(3, last, nil)
 	w.drain(w.afterGrace(last))
-	series := func(n int, r schemas.Resource) int { return w.d.vms[w.d.store.Get(vmID(n)).Slot].index[r] }
-	known := w.d.future.known
-	terms := known.Of[series(0, schemas.CPU)]
+	termsOf := func(n int, r schemas.Resource) []model.Term {
+		return w.d.lanes[r].known.Of[w.d.vms[w.d.store.Get(vmID(n)).Slot].index]
+	}
+	known := w.d.lanes[schemas.CPU].known
+	terms := termsOf(0, schemas.CPU)
 	if len(terms) != 1 || terms[0].Mean != 1 {
 		t.Fatalf("the web VM's CPU has %+v", terms)
 	}
@@ -46,11 +49,11 @@ func TestTheCalendarReachesTheBank(t *testing.T) {
 			t.Errorf("%d steps ahead: %v, want %v", off, got, want)
 		}
 	}
-	if m := known.Of[series(0, schemas.Memory)]; len(m) != 1 || m[0].Mean != 0 {
+	if m := termsOf(0, schemas.Memory); len(m) != 1 || m[0].Mean != 0 {
 		t.Errorf("its memory has %+v", m)
 	}
 	for n := 1; n < 3; n++ {
-		if m := known.Of[series(n, schemas.CPU)]; len(m) != 0 {
+		if m := termsOf(n, schemas.CPU); len(m) != 0 {
 			t.Errorf("VM %d has %+v", n, m)
 		}
 	}
@@ -64,7 +67,7 @@ func TestTheCalendarReachesTheBank(t *testing.T) {
 	}
 	w.live(3, last+1, nil)
 	w.drain(w.afterGrace(last + 1))
-	if m := w.d.future.known.Of[series(0, schemas.CPU)]; len(m) != 0 {
+	if m := termsOf(0, schemas.CPU); len(m) != 0 {
 		t.Errorf("without its label: %+v", m)
 	}
 	// A rule that nobody understands is refused and counted; the fleet is forecast.
@@ -77,7 +80,7 @@ func TestTheCalendarReachesTheBank(t *testing.T) {
 	if len(of[*schemas.Forecasts](w.drain(w.afterGrace(last+2)))) == 0 {
 		t.Error("no forecasts")
 	}
-	if s := w.d.Stats(); s.Entries != 0 || s.Expanded.Refused != 1 || len(w.d.future.known.X) != 0 {
+	if s := w.d.Stats(); s.Entries != 0 || s.Expanded.Refused != 1 || len(w.d.lanes[0].known.X) != 0 {
 		t.Errorf("%+v", s)
 	}
 }

@@ -49,6 +49,7 @@ type Config struct {
 	// SnapshotEvery makes the service keep snapshots; 0: it folds the streams anew
 	// when it starts.
 	SnapshotEvery time.Duration
+	persistence   bool // decide as if every VM went on as it is now
 	// Ready is called once when all inputs have caught up; may be nil.
 	Ready func()
 }
@@ -135,7 +136,8 @@ func NewDecider(cfg Config) (*Decider, error) {
 	if err := policy.Validate(cfg.Policy); err != nil {
 		return nil, fmt.Errorf("placer: %w", err)
 	}
-	d := &Decider{cfg: cfg, fleet: fleet.New(fleet.Config{Base: cfg.Base, SiteBandwidth: cfg.SiteBandwidth})}
+	cfg.Policy = policy.Complete(cfg.Policy)
+	d := &Decider{cfg: cfg, fleet: fleet.New(fleet.Config{Base: cfg.Base, SiteBandwidth: cfg.SiteBandwidth, Persistence: cfg.persistence})}
 	d.st = newTickState()
 	d.stats.Declined = map[schemas.ReasonCode]uint64{}
 	return d, nil
@@ -171,7 +173,7 @@ func (d *Decider) Tick(c streams.Cut) []streams.Out {
 	switch {
 	case d.dueToDecide(c):
 		outs = append(outs, d.decide(c, p)...)
-	case d.waiting(now):
+	case d.waiting(now, p):
 		outs = append(outs, d.dispatchKept(c, p)...)
 	}
 	return outs
@@ -187,9 +189,9 @@ func (d *Decider) dueToDecide(c streams.Cut) bool {
 }
 
 // waiting reports whether a kept action might be sent now.
-func (d *Decider) waiting(now schemas.Time) bool {
+func (d *Decider) waiting(now schemas.Time, p policy.Policy) bool {
 	for i := range d.fleet.Memory.Plan {
-		if a := &d.fleet.Memory.Plan[i]; a.Due <= now && (a.Hold.Code != schemas.ReasonNeedsApproval || d.fleet.Approved(a.ID)) && a.Hold.Code != schemas.ReasonMode {
+		if a := &d.fleet.Memory.Plan[i]; a.Due <= now && d.mayGo(a, now, p) {
 			return true
 		}
 	}
@@ -218,28 +220,54 @@ func (d *Decider) skips(now schemas.Time, p policy.Policy) {
 
 // decide makes a plan, tells what changed, and sends what is due at once.
 func (d *Decider) decide(c streams.Cut, p policy.Policy) []streams.Out {
-	s := plan.Prepare(d.fleet, p, c)
-	s.Remember()
-	dec := s.Decide(search.Budget{Evaluations: d.cfg.Evaluations}, d.cfg.Seed)
+	s, dec := d.propose(c, p)
 	d.st.Decided = c.Now
 	d.count(s, &dec)
 	outs := d.tell(s, &dec)
+	return append(outs, d.dispatch(c, p, dec.Plan, false)...)
+}
+
+// propose makes the plan of a cut, with what it stood on.
+func (d *Decider) propose(c streams.Cut, p policy.Policy) (*plan.State, plan.Decision) {
+	basis := d.basis(c)
+	s := plan.Prepare(d.fleet, p, c)
+	s.Remember()
+	dec := s.Decide(search.Budget{Evaluations: d.cfg.Evaluations}, d.cfg.Seed)
+	dec.Plan.Basis = basis
 	for i := range dec.Plan.Actions {
 		a := &dec.Plan.Actions[i]
-		if a.Hold.Code == schemas.ReasonNeedsApproval && d.fleet.Approved(a.ID) {
-			a.Hold = schemas.Reason{Code: schemas.ReasonOK, Detail: "approved"}
-			if a.Due > s.Now() {
-				a.Hold = schemas.Reason{Code: schemas.ReasonNotDue, Detail: "approved; it starts when due"}
-			}
+		if a.Hold.Code != schemas.ReasonNeedsApproval {
+			continue
+		}
+		if a.Hold = d.approval(a.ID, s.Now(), p); a.Hold.OK() && a.Due > s.Now() {
+			a.Hold = schemas.Reason{Code: schemas.ReasonNotDue, Detail: "approved; it starts when due"}
 		}
 	}
-	plan.Seal(&dec.Plan)
-	return append(outs, d.dispatch(c, p, dec.Plan, false)...)
+	return s, dec
+}
+
+// basis is what a decision at the cut stands on besides the streams.
+func (d *Decider) basis(c streams.Cut) schemas.PlanBasis {
+	b := d.fleet.Basis()
+	b.Evaluations = d.cfg.Evaluations
+	if _, at := d.fleet.Document(d.cfg.Policy); at == 0 {
+		own := d.cfg.Policy
+		b.Policy = &own
+	}
+	r := d.fleet.ReadFrom(schemas.Time(c.Now))
+	b.From = map[string]uint64{streams.Capacity: r.Capacity, streams.Forecasts: r.Forecasts, streams.Pressure: r.Pressure}
+	return b
+}
+
+// kept is the plan of the actions that the last decision left.
+func (d *Decider) kept(c streams.Cut, p policy.Policy) schemas.Plan {
+	pl := schemas.Plan{Time: schemas.Time(c.Now), Cut: c, Mode: p.Mode, PolicyVersion: p.Version, Seed: d.cfg.Seed, Before: d.stats.Before, After: d.stats.After,
+		Actions: append([]schemas.Action{}, d.fleet.Memory.Plan...), Declined: []schemas.Decline{}, Basis: d.basis(c)}
+	pl.Basis.Kept, pl.Basis.Planned = true, append([]schemas.Action{}, d.fleet.Memory.Plan...)
+	return pl
 }
 
 // dispatchKept sends actions of the last plan that have become due since.
 func (d *Decider) dispatchKept(c streams.Cut, p policy.Policy) []streams.Out {
-	pl := schemas.Plan{Time: schemas.Time(c.Now), Cut: c, Mode: p.Mode, PolicyVersion: p.Version, Seed: d.cfg.Seed,
-		Before: d.stats.Before, After: d.stats.After, Actions: append([]schemas.Action{}, d.fleet.Memory.Plan...), Declined: []schemas.Decline{}}
-	return d.dispatch(c, p, pl, true)
+	return d.dispatch(c, p, d.kept(c, p), true)
 }

@@ -1,8 +1,8 @@
 package placer
 
 import (
-	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,7 +24,7 @@ func newLive(t rapid.TB, mode schemas.Mode) *live {
 	p := policy.Default()
 	p.Mode, p.HoldSteps = mode, 1
 	w := fleettest.New(time.Second)
-	d, err := NewDecider(Config{Base: w.Base, Policy: p})
+	d, err := NewDecider(Config{Base: w.Base, Policy: p, Evaluations: 500})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,12 +76,17 @@ func tick(t rapid.TB, d *Decider, es []streams.Event, c streams.Cut) []streams.O
 	return d.Tick(c)
 }
 
+// text is what goes out, byte for byte as the bus gets it.
 func text(t rapid.TB, outs []streams.Out) string {
-	b, err := json.MarshalIndent(outs, "", " ")
-	if err != nil {
-		t.Fatal(err)
+	var b strings.Builder
+	for _, o := range outs {
+		m, err := schemas.Encode(o.Msg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&b, "%s %s %d %+v\n%s\n", o.Subject, o.ID, o.Lease, o.Expect, m)
 	}
-	return string(b)
+	return b.String()
 }
 
 // A placer that took a snapshot, stopped, and read the rest decides what one that

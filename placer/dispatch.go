@@ -1,6 +1,7 @@
 package placer
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/foreshift/foreshift/placer/plan"
@@ -13,70 +14,109 @@ import (
 // that pass, publishes the plan they belong to before them, and keeps the rest for
 // the next look. With quiet, a plan that sends nothing is not published.
 func (d *Decider) dispatch(c streams.Cut, p policy.Policy, pl schemas.Plan, quiet bool) []streams.Out {
+	ready := d.ready(c, p, &pl)
+	d.keep(pl.Actions)
+	if quiet && len(ready) == 0 {
+		return nil
+	}
+	var outs []streams.Out
+	if o, ok := d.publishPlan(&pl, len(ready) > 0); ok {
+		outs = append(outs, o)
+	}
+	for _, r := range ready {
+		outs = append(outs, d.command(c, &pl, r.action, r.ceiling))
+	}
+	return outs
+}
+
+// order is an action that goes out now.
+type order struct {
+	action  *schemas.Action
+	ceiling schemas.BytesPerSecond // of its bandwidth; 0 = none
+}
+
+// ready looks at every due action again, on all that is known at the cut: each is
+// either commanded or waits, with the reason. It seals the plan.
+func (d *Decider) ready(c streams.Cut, p policy.Policy, pl *schemas.Plan) []order {
 	now := schemas.Time(c.Now)
 	var fresh *plan.State
-	var sent []*schemas.Action
-	var ceiling []schemas.BytesPerSecond
+	var rules *policy.HostRules
+	var out []order
 	for i := range pl.Actions {
 		a := &pl.Actions[i]
-		if a.Due > now || !d.mayGo(a) {
+		if a.Due > now || !d.mayGo(a, now, p) {
 			continue
 		}
 		if fresh == nil {
-			fresh = plan.Prepare(d.fleet, p, c)
+			fresh, rules = plan.Prepare(d.fleet, p, c), policy.NewHostRules(p, now, d.cfg.Base)
 		}
 		why := fresh.Check(a)
 		if why.OK() {
 			// The policy may have changed since the plan was made.
-			why = d.modeNow(fresh, a)
+			why = d.modeNow(fresh, rules, a)
 		}
 		if !why.OK() {
 			a.State, a.Hold = schemas.ActionWaiting, why
 			continue
 		}
-		ceiling = append(ceiling, fresh.Ceiling(a))
+		out = append(out, order{a, fresh.Ceiling(a)})
 		fresh.Take(a)
 		a.State, a.Hold = schemas.ActionCommanded, schemas.Reason{Code: schemas.ReasonOK}
 		a.Predicted.Start = now
-		sent = append(sent, a)
 	}
-	d.keep(pl.Actions)
-	if quiet && len(sent) == 0 {
-		return nil
-	}
-	plan.Seal(&pl)
-	var outs []streams.Out
-	if o, ok := d.publishPlan(&pl, len(sent) > 0); ok {
-		outs = append(outs, o)
-	}
-	for i, a := range sent {
-		outs = append(outs, d.command(c, &pl, a, ceiling[i]))
-	}
-	return outs
+	plan.Seal(pl)
+	return out
 }
 
 // mayGo reports whether mode or approval lets an action go, as far as was known
 // when it was planned.
-func (d *Decider) mayGo(a *schemas.Action) bool {
+func (d *Decider) mayGo(a *schemas.Action, now schemas.Time, p policy.Policy) bool {
 	switch a.Hold.Code {
 	case schemas.ReasonMode:
 		return false
-	case schemas.ReasonNeedsApproval:
-		return d.fleet.Approved(a.ID)
+	case schemas.ReasonNeedsApproval, schemas.ReasonApprovalOld:
+		why := d.approval(a.ID, now, p)
+		return why.OK()
 	}
 	return true
 }
 
-// modeNow resolves the mode again and asks for the approval where it is needed.
-func (d *Decider) modeNow(s *plan.State, a *schemas.Action) schemas.Reason {
-	mode := s.ModeOf(s.V.VMIndex(a.VM), s.V.HostIndex(a.Source), s.V.HostIndex(a.Destination))
+// leastApproval is how long an approval holds however short the base step is: a
+// person needs the time.
+const leastApproval = 10 * time.Minute
+
+// approval is why an action that needs one may not go, ok while one holds.
+func (d *Decider) approval(id schemas.CommandID, now schemas.Time, p policy.Policy) schemas.Reason {
+	at, ok := d.fleet.ApprovedAt(id)
+	age, most := now.Sub(at), max(leastApproval, time.Duration(p.ApprovalSteps)*d.cfg.Base)
 	switch {
-	case mode == schemas.ModeAuto, mode == schemas.ModeApprove && d.fleet.Approved(a.ID):
-		return schemas.Reason{}
-	case mode == schemas.ModeApprove:
+	case !ok:
 		return schemas.Reason{Code: schemas.ReasonNeedsApproval, Detail: "mode approve: it waits for a person"}
+	case age > most:
+		return schemas.Reason{Code: schemas.ReasonApprovalOld, Detail: fmt.Sprintf("it was approved %s ago, an approval holds for %s: approve it again", age.Round(time.Second), most)}
 	}
-	return schemas.Reason{Code: schemas.ReasonMode, Detail: "mode " + string(mode) + ": nothing moves by itself here"}
+	return schemas.Reason{Code: schemas.ReasonOK, Detail: "approved"}
+}
+
+// modeNow resolves windows and mode again and asks for the approval where it is
+// needed.
+func (d *Decider) modeNow(s *plan.State, rules *policy.HostRules, a *schemas.Action) schemas.Reason {
+	for _, h := range [2]schemas.HostID{a.Source, a.Destination} {
+		if why := rules.Frozen(h); !why.OK() {
+			return why
+		}
+	}
+	switch mode := s.ModeOf(s.V.VMIndex(a.VM), s.V.HostIndex(a.Source), s.V.HostIndex(a.Destination)); mode {
+	case schemas.ModeAuto:
+		return schemas.Reason{}
+	case schemas.ModeApprove:
+		if why := d.approval(a.ID, s.Now(), s.P); !why.OK() {
+			return why
+		}
+		return schemas.Reason{}
+	default:
+		return schemas.Reason{Code: schemas.ReasonMode, Detail: "mode " + string(mode) + ": nothing moves by itself here"}
+	}
 }
 
 // keep remembers the actions that no command was made of.

@@ -170,6 +170,13 @@ func set(p *policy.Policy, a argMap) error {
 			} else {
 				p.Together = append(p.Together, g)
 			}
+		case "approval":
+			p.ApprovalSteps = int(a.num(k, 0))
+		case "freeze": // of the whole fleet, from 2026 on
+			p.Windows = nil
+			if v != "off" {
+				p.Windows = []schemas.Window{{Start: schemas.At(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)), End: schemas.At(time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)), Freeze: true, Why: v}}
+			}
 		case "base":
 		default:
 			return fmt.Errorf("policy: unknown setting %q", k)

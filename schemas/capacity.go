@@ -18,6 +18,7 @@ type CapacityHost struct {
 	Libvirt    uint64            `json:"libvirt_version" jsonschema_description:"major*1000000+minor*1000+release"`
 	QEMU       uint64            `json:"qemu_version" jsonschema_description:"major*1000000+minor*1000+release"`
 	Pools      []StoragePool     `json:"pools"`
+	CPUModels  []string          `json:"cpu_models" jsonschema_description:"models of guest CPUs that libvirt says this host can run (its domain capabilities); empty when unknown"`
 	VMs        []InventoryVM     `json:"vms"`
 }
 
@@ -71,6 +72,9 @@ type InventoryVM struct {
 	Movable    bool              `json:"movable" jsonschema_description:"false when a device or setting forbids live migration"`
 	WhyPinned  string            `json:"why_pinned" jsonschema_description:"what forbids it"`
 	Migrating  bool              `json:"migrating" jsonschema_description:"a migration job runs, whoever started it"`
+	CPUModel   string            `json:"cpu_model" jsonschema_description:"model of the guest's CPU; host-passthrough or maximum when it is the host's own; empty when unknown"`
+	DirtyRate  BytesPerSecond    `json:"dirty_rate_bytes_per_second" jsonschema_description:"bytes/s of memory the guest dirties, smoothed over measurements; 0 = not measured"`
+	DirtyHigh  BytesPerSecond    `json:"dirty_high_bytes_per_second" jsonschema_description:"bytes/s, about the .9 quantile of the measurements; 0 = not measured"`
 }
 
 // VMDisk is one disk of a VM.

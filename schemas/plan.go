@@ -33,6 +33,7 @@ type Plan struct {
 	Declined      []Decline `json:"declined"`
 	Before        float64   `json:"before_resource_seconds" jsonschema_description:"expected unmet demand of the fleet without the plan"`
 	After         float64   `json:"after_resource_seconds" jsonschema_description:"the same with it"`
+	Basis         PlanBasis `json:"basis"`
 }
 
 // Kind implements [Message].
@@ -53,6 +54,14 @@ type Action struct {
 	Hold        Reason      `json:"hold" jsonschema_description:"what holds the move back now; ok when nothing"`
 	Predicted   Prediction  `json:"predicted"`
 	WhyNot      []Decline   `json:"why_not" jsonschema_description:"the other hosts, and why not each"`
+	After       CommandID   `json:"after" jsonschema_description:"it starts only once this other move has; empty when it waits for none"`
+	Helpers     []Helper    `json:"helpers" jsonschema_description:"moves that make room for this one and follow it; its benefit counts on them"`
+}
+
+// Helper is a move that makes room for another.
+type Helper struct {
+	VM          VMID   `json:"vm"`
+	Destination HostID `json:"destination"`
 }
 
 // ActionState is where an action of a plan stands when the plan is published.
@@ -96,6 +105,7 @@ type Policy struct {
 	Apart             [][]VMID           `json:"apart" jsonschema_description:"groups no two of which may share a host"`
 	Together          [][]VMID           `json:"together" jsonschema_description:"groups that must share a host"`
 	Cordoned          []HostID           `json:"cordoned" jsonschema_description:"no VM moves there"`
+	PolicyRules
 }
 
 // Kind implements [Message].

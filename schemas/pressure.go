@@ -96,6 +96,13 @@ type Gain struct {
 	Cost    float64 `json:"cost_resource_seconds" jsonschema_description:"what the move itself costs: pre-copy, downtime, brown-out, chance of failure"`
 	Benefit float64 `json:"benefit_resource_seconds" jsonschema_description:"before - after - cost"`
 	Ratio   Ratio   `json:"benefit_ratio" jsonschema_description:"benefit as a share of before, 0..1"`
+	Terms   []Term  `json:"terms" jsonschema_description:"what the benefit is made of; their amounts add up to it"`
+}
+
+// Term is one part of a benefit.
+type Term struct {
+	Name   string  `json:"name" jsonschema_description:"cpu, near_capacity, memory, net, disk, wishes, distance, sending, downtime, brown_out or failing"`
+	Amount float64 `json:"amount_resource_seconds" jsonschema_description:"weighted core-seconds; above 0 speaks for the move"`
 }
 
 // Shortfall is what no placement can fix: subject shortfall.<site>, JSON.

@@ -47,6 +47,13 @@ const (
 	ReasonStorage        ReasonCode = "storage"
 	ReasonLostRace       ReasonCode = "lost_race" // another writer was first on the VM's record
 	ReasonSuperseded     ReasonCode = "superseded"
+	ReasonSpread         ReasonCode = "spread"       // too many of its group share the host, failure domain or site
+	ReasonResidency      ReasonCode = "residency"    // its data may not be at that site
+	ReasonDraining       ReasonCode = "draining"     // the host is being emptied
+	ReasonMaintenance    ReasonCode = "maintenance"  // a maintenance window of the host is open or near
+	ReasonFrozen         ReasonCode = "frozen"       // a window in which nothing moves by itself
+	ReasonRulesOnly      ReasonCode = "rules_only"   // the policy moves for rules only
+	ReasonApprovalOld    ReasonCode = "approval_old" // approved, but too long ago
 )
 
 // Reasons of the actuator.

@@ -9,7 +9,8 @@ import (
 const hash64 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
 func sampleGain() Gain {
-	return Gain{Before: 5400.5, After: 600, Cost: 42.25, Benefit: 4758.25, Ratio: 0.881}
+	return Gain{Before: 5400.5, After: 600, Cost: 42.25, Benefit: 4758.25, Ratio: 0.881,
+		Terms: []Term{{"cpu", 4800.5}, {"sending", -42.25}}}
 }
 
 func samplePrediction() Prediction {
@@ -29,7 +30,7 @@ func sampleInventory(n int) []InventoryVM {
 	for i := 1; i <= n; i++ {
 		vs = append(vs, InventoryVM{VM: vmOf(i), Name: "web-" + string(rune('a'+i%26)), State: VMRunning, VCPUs: 2, AllocCPU: 2000,
 			AllocMem: 4 << 30, Resident: 3 << 30, Labels: map[string]string{"slo": "gold", "app": "web"}, Persistent: true, Movable: i != 2,
-			WhyPinned: map[bool]string{true: "host device"}[i == 2], Migrating: i == 3,
+			WhyPinned: map[bool]string{true: "host device"}[i == 2], Migrating: i == 3, CPUModel: "EPYC-Rome", DirtyRate: 2e7, DirtyHigh: 5e7,
 			Disks: []VMDisk{{Target: "vda", Path: "/var/lib/libvirt/images/a.qcow2", Size: 10 << 30, Cache: "none", Shared: true}}})
 	}
 	return vs
@@ -40,7 +41,22 @@ func samplePolicy() *Policy {
 		AutoOnlySimulated: true, Paused: true, Trigger: 0.3, HoldSteps: 2, MinBenefit: 30, MarginSteps: 0.5, LookAheadSteps: 72, SoftCapacity: 0.9,
 		SoftWeight: 0.05, MemQuantile: 0.99, CoolDownSteps: 6, MaxPerHost: 1, MaxPerLink: 2, MaxPerCluster: 5, MaxPerHour: 20, MaxPerVMDay: 2,
 		BreakerRow: 2, BreakerShare: 0.2, Weights: map[string]float64{"gold": 2, "silver": 1.5}, Pinned: []VMID{vmOf(9)},
-		Apart: [][]VMID{{vmOf(3), vmOf(4)}}, Together: [][]VMID{{vmOf(5), vmOf(6)}, {vmOf(7), vmOf(8)}}, Cordoned: []HostID{"host-2"}}
+		Apart: [][]VMID{{vmOf(3), vmOf(4)}}, Together: [][]VMID{{vmOf(5), vmOf(6)}, {vmOf(7), vmOf(8)}}, Cordoned: []HostID{"host-2"}, PolicyRules: samplePolicyRules()}
+}
+
+func samplePolicyRules() PolicyRules {
+	return PolicyRules{TagModes: map[string]Mode{"app=db": ModeApprove}, Excluded: []VMID{vmOf(8)}, Draining: []HostID{"host-4"},
+		Windows:   []Window{{Hosts: []HostID{"host-5"}, Start: sampleTime.Add(time.Hour), End: sampleTime.Add(2 * time.Hour), Lead: 12, Freeze: true, Why: "firmware"}},
+		Residency: []Residency{{Match: map[string]string{"data": "eu"}, Sites: []SiteID{"private"}}}, Spread: []Spread{{Label: "app", By: SpreadByDomain, Most: 1}},
+		SoftApart: [][]VMID{{vmOf(1), vmOf(2)}}, SoftTogether: [][]VMID{{vmOf(3), vmOf(6)}}, RuleWeight: 60, LatencyWeight: 2, RulesOnly: true, PackTarget: .7,
+		CopyDisks: true, GateJump: 2, GateVMs: 8, GateStale: .5, ApprovalSteps: 72}
+}
+
+func samplePlanBasis() PlanBasis {
+	return PlanBasis{Kept: true, Base: 300, SiteBandwidth: 1.25e9, Evaluations: 20000, Policy: samplePolicy(), Step: sampleStep, Load: 512.5, VMs: 60,
+		Held: map[HostID]Held{"host-1": {Steps: 2, Last: sampleStep}}, Skipped: map[VMID]Time{vmOf(4): sampleTime}, From: map[string]uint64{"CAPACITY": 5}, Sent: []Command{*sampleCommand()},
+		Planned: []Action{{ID: "c-2", VM: vmOf(2), Name: "web-c", Source: "host-1", Destination: "host-3", Due: sampleTime, Latest: sampleTime.Add(time.Hour),
+			State: ActionPlanned, Reason: Reason{Code: ReasonOK, Detail: "x"}, Hold: Reason{Code: ReasonNotDue, Detail: "y"}, Predicted: samplePrediction(), WhyNot: sampleDeclines(), After: "c-1", Helpers: []Helper{{vmOf(4), "host-2"}}}}}
 }
 
 func sampleCommand() *Command {
@@ -65,7 +81,7 @@ func sampleOf(k Kind) Message {
 	case KindCapacityHost:
 		return &CapacityHost{Host: "host-1", Site: "private", Time: at, URI: "qemu:///system", Capacity: Amounts{16000, 64 << 30, 1.25e9, 5e8},
 			Used: Amounts{7200.5, 30 << 30, 1e6, 2.5e5}, Overcommit: Overcommit{CPU: 2, Mem: 1}, Speed: 1.1, CPUModel: "EPYC-Rome", Domain: "rack-3",
-			Labels: map[string]string{"zone": "a"}, Simulated: true, Libvirt: 9000000, QEMU: 7002000,
+			Labels: map[string]string{"zone": "a"}, Simulated: true, Libvirt: 9000000, QEMU: 7002000, CPUModels: []string{"EPYC", "EPYC-Rome"},
 			Pools: []StoragePool{{Name: "default", Type: "dir", Path: "/var/lib/libvirt/images", Capacity: 1 << 40, Free: 1 << 39, Shared: true}},
 			VMs:   sampleInventory(3)}
 	case KindCapacityLink:
@@ -101,10 +117,10 @@ func sampleOf(k Kind) Message {
 			Terms: map[string]Change{"vm.steal_mcpu": {Before: 400, After: 0, Without: 900, Low: -1000, High: -700}}}
 	case KindPlan:
 		return &Plan{ID: "p-20260314-1", Time: at, Cut: Cut{Now: int64(at), Seq: map[string]uint64{"FORECASTS": 7, "MIGRATIONS": 41}}, Mode: ModeAuto,
-			PolicyVersion: 3, Seed: 18446744073709551615, Used: 4096, Hash: "0123456789abcdef", Declined: sampleDeclines(), Before: 5400.5, After: 600,
+			PolicyVersion: 3, Seed: 18446744073709551615, Used: 4096, Hash: "0123456789abcdef", Declined: sampleDeclines(), Before: 5400.5, After: 600, Basis: samplePlanBasis(),
 			Actions: []Action{{ID: "c-1", VM: vmOf(1), Name: "web-b", Source: "host-1", Destination: "host-2", Due: at, Latest: at.Add(time.Hour),
 				State: ActionCommanded, Reason: Reason{Code: ReasonOK, Detail: "before the peak"}, Hold: Reason{Code: ReasonOK},
-				Predicted: samplePrediction(), WhyNot: sampleDeclines()}}}
+				Predicted: samplePrediction(), WhyNot: sampleDeclines(), After: "c-0", Helpers: []Helper{{vmOf(3), "host-4"}}}}}
 	case KindAct:
 		return &Act{ID: "a-1", Act: ActPolicy, By: "alice", Time: at, Why: "wider budgets for the weekend", VM: vmOf(1), Host: "host-1", Plan: "p-20260314-1",
 			Command: "c-1", Mode: ModeApprove, RunsAt: "host-2", Policy: samplePolicy(), Version: 2}

@@ -50,6 +50,10 @@ func (m *CapacityHost) Validate() error {
 	for i := range m.Pools {
 		c.in("pools", i, m.Pools[i].check)
 	}
+	c.count("cpu_models", len(m.CPUModels), maxSmallList)
+	for _, name := range m.CPUModels {
+		c.given("cpu_models", name, MaxName)
+	}
 	c.count("vms", len(m.VMs), MaxInventory)
 	for i := range m.VMs {
 		c.in("vms", i, m.VMs[i].check)
@@ -86,6 +90,9 @@ func (v *InventoryVM) check(c *check) {
 	}
 	c.labels("labels", v.Labels)
 	c.text("why_pinned", v.WhyPinned, MaxText)
+	c.text("cpu_model", v.CPUModel, MaxName)
+	amount(c, "dirty_rate_bytes_per_second", v.DirtyRate)
+	amount(c, "dirty_high_bytes_per_second", v.DirtyHigh)
 }
 
 // sites says that a link's two sites stand in their one order.

@@ -50,6 +50,7 @@ func (m *Plan) Validate() error {
 	c.declines("declined", m.Declined)
 	amount(&c, "before_resource_seconds", m.Before)
 	amount(&c, "after_resource_seconds", m.After)
+	c.under("basis", m.Basis.check)
 	return c.err
 }
 
@@ -107,10 +108,8 @@ func (m *Policy) Validate() error {
 	c.groups("pinned", [][]VMID{m.Pinned})
 	c.groups("apart", m.Apart)
 	c.groups("together", m.Together)
-	c.count("cordoned", len(m.Cordoned), maxGroup)
-	for _, h := range m.Cordoned {
-		token(&c, "cordoned", h)
-	}
+	c.hosts("cordoned", m.Cordoned)
+	m.PolicyRules.check(&c)
 	return c.err
 }
 

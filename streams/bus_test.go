@@ -240,6 +240,50 @@ func TestLastGivesThePresent(t *testing.T) {
 	}
 }
 
+// Whoever asks for the present while it changes gets all of it.
+func TestLastIsWholeWhileOthersWrite(t *testing.T) {
+	s := streamstest.Start(t)
+	b := streamstest.Connect(t, s, streams.RolePlacer)
+	ctx := during(t)
+	const hosts = 40
+	write := func(i int) error {
+		p := pressureHost(schemas.HostID(fmt.Sprint("h", i%hosts)))
+		p.Peak = float64(i)
+		return b.PublishAsync(ctx, []streams.Out{{Subject: streams.SubjectPressureHost(p.Host), Msg: p}})
+	}
+	for i := range hosts {
+		if err := write(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop, done := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for i := hosts; ; i++ {
+			select {
+			case <-stop:
+				done <- nil
+				return
+			default:
+			}
+			if err := write(i); err != nil {
+				done <- err
+				return
+			}
+		}
+	}()
+	for range 20 {
+		events, err := b.Last(ctx, streams.Pressure, "pressure.host.*")
+		if err != nil || len(events) != hosts {
+			t.Errorf("%d of %d hosts, %v", len(events), hosts, err)
+			break
+		}
+	}
+	close(stop)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
 func contains(s string, parts ...string) bool {
 	for _, p := range parts {
 		if !strings.Contains(s, p) {

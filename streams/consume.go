@@ -31,6 +31,9 @@ type Input struct {
 	From    From
 	Since   time.Duration
 	Seq     uint64
+	// Again: read from From on after a restart too, for what this input tells is not
+	// in the snapshot. The decider sees again what it has seen before the snapshot.
+	Again bool
 }
 
 // pullBytes is how much a consumer asks for at once. The bound is in bytes and
@@ -97,7 +100,8 @@ func (b *Bus) read(ctx context.Context, service string, in Input, verify bool, h
 	}
 	defer it.stop()
 	count := b.metrics.received.WithLabelValues(service, in.Stream)
-	behind := it.pending > 0
+	left := int64(it.pending)
+	behind := left > 0
 	if !behind {
 		handle(arrival{caughtUp: true})
 	}
@@ -120,7 +124,7 @@ func (b *Bus) read(ctx context.Context, service string, in Input, verify bool, h
 			return fmt.Errorf("%s: read %s: %w", service, in.Stream, err)
 		}
 		at := r.Seq
-		if r, err = src.unwrap(r); err != nil {
+		if r, err = src.unwrap(b, r); err != nil {
 			b.deadLetter(ctx, service, src.Stream, r, err)
 		} else if r != nil {
 			e, err := r.event(in.Stream)
@@ -134,7 +138,10 @@ func (b *Bus) read(ctx context.Context, service string, in Input, verify bool, h
 				handle(arrival{event: e, raw: r})
 			}
 		}
-		if behind && (pending == 0 || at >= it.last) {
+		left--
+		// Among the last of each subject the first may be newer than the end of the
+		// stream was, with others to come: there only counting tells.
+		if behind && (pending == 0 || left <= 0 || src.From != FromLastPerSubject && at >= it.last) {
 			behind = false
 			handle(arrival{caughtUp: true})
 		}
@@ -148,7 +155,7 @@ func (b *Bus) authentic(r *Received) error {
 	if a == nil {
 		a = &Authorities{}
 	}
-	return a.verifyEvent(r.Signed())
+	return a.verifyEvent(r.Signed(), schemas.Time(r.Time))
 }
 
 // source is an input as the role can read it: the stream itself, or its copies.
@@ -158,6 +165,7 @@ type source struct {
 	copied  bool     // read from AUDIT
 	filters []string // on the original subjects, when copied
 	seq     uint64   // first original sequence wanted, when copied
+	top     uint64   // last original sequence read, when copied
 }
 
 func (b *Bus) source(in *Input) (*source, error) {
@@ -186,18 +194,20 @@ func (b *Bus) source(in *Input) (*source, error) {
 }
 
 // unwrap gives the original of an audit record, or nil when it is not asked for.
-// With an error it gives the record itself.
-func (s *source) unwrap(r *Received) (*Received, error) {
+// With an error it gives the record itself: who may read AUDIT can have the server
+// store things there. A copy of a genuine record comes after it, and is passed over.
+func (s *source) unwrap(b *Bus, r *Received) (*Received, error) {
 	if !s.copied {
 		return r, nil
 	}
-	if err := r.decode(schemas.KindAudit); err != nil {
+	a, err := b.auditRecord(r)
+	if err != nil {
 		return r, err
 	}
-	a := r.Msg.(*schemas.Audit)
-	if a.Sequence < s.seq {
+	if a.Sequence <= s.top || a.Sequence < s.seq {
 		return nil, nil
 	}
+	s.top = a.Sequence
 	o := &Received{Subject: a.Subject, Header: nats.Header(a.Header), Data: a.Payload, Seq: a.Sequence, Time: int64(a.Time)}
 	if len(s.filters) > 0 && !slices.ContainsFunc(s.filters, func(f string) bool { return matches(f, o.Subject) }) {
 		return nil, nil

@@ -86,9 +86,9 @@ func (sh *shell) done(o Out) {
 	}
 }
 
-// resumed gives the input that continues after the cut.
+// resumed gives the input that continues after the cut, or begins again.
 func resumed(in Input, cut Cut) Input {
-	if seq, ok := cut.Seq[in.Stream]; ok {
+	if seq, ok := cut.Seq[in.Stream]; ok && !in.Again {
 		in.From, in.Seq = FromSeq, seq+1
 	}
 	return in
@@ -119,7 +119,7 @@ func (sh *shell) restore(ctx context.Context) ([]Input, error) {
 	out := make([]Input, 0, len(sh.Inputs))
 	for _, in := range sh.Inputs {
 		next := resumed(in, snap.cut)
-		if next.From == FromSeq {
+		if next.From == FromSeq && !next.Again {
 			sh.cut.Seq[in.Stream] = snap.cut.Seq[in.Stream]
 			if err := sh.checkGap(ctx, &next); err != nil {
 				return nil, err
@@ -158,12 +158,4 @@ func (sh *shell) checkGap(ctx context.Context, in *Input) error {
 		sh.log.Warn("stream no longer holds what followed the snapshot", "stream", in.Stream, "wanted", in.Seq, "first", state.FirstSeq)
 	}
 	return nil
-}
-
-// save writes a snapshot.
-func (sh *shell) save(ctx context.Context) error {
-	if sh.Snapshot == "" || len(sh.waiting) > 0 {
-		return nil // a half-read past is no snapshot
-	}
-	return sh.Bus.saveSnapshot(ctx, sh.Snapshot, sh.cut, sh.Decider.AppendSnapshot)
 }

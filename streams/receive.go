@@ -67,6 +67,12 @@ func (r *Received) event(stream string) (Event, error) {
 	if err != nil {
 		return e, err
 	}
+	// A server that is made to deliver a message onto another stream's subject stores
+	// it there under its own subject, genuine signature and all. Sequence and order
+	// of that stream say nothing about it.
+	if rt.stream.Name != stream {
+		return e, fmt.Errorf("subject %q belongs to stream %s, not to %s", r.Subject, rt.stream.Name, stream)
+	}
 	if rt.stream.Bucket != "" && removed(r.Header) {
 		return e, nil
 	}

@@ -51,6 +51,10 @@ type shell struct {
 	applied, refused, skipped prometheus.Counter
 	ticks, outs, lost, failed prometheus.Counter
 	tickTime                  prometheus.Histogram
+
+	stored        chan struct{} // closed when no snapshot is on its way
+	kept, unkept  prometheus.Counter
+	snapshotBytes prometheus.Gauge
 }
 
 // delivery is an arrival and the input it came by, or the end of that input.
@@ -62,8 +66,9 @@ type delivery struct {
 }
 
 // Run restores the snapshot, reads every input up to what was there at the start,
-// then ticks until ctx ends, and takes a last snapshot. It returns nil after a
-// stop by ctx, and an error when the bus misses a stream or an input ends.
+// then ticks until ctx ends, and takes a last snapshot, without which it can do. It
+// returns nil after a stop by ctx, and an error when the bus misses a stream or an input
+// ends.
 func (s *Service) Run(ctx context.Context) error {
 	sh, err := s.prepare()
 	if err != nil {
@@ -78,6 +83,7 @@ func (s *Service) Run(ctx context.Context) error {
 	defer func() {
 		stop()
 		wg.Wait()
+		<-sh.stored
 	}()
 	for _, in := range inputs {
 		wg.Add(1)
@@ -86,14 +92,14 @@ func (s *Service) Run(ctx context.Context) error {
 			sh.readInput(reading, in)
 		}()
 	}
-	if err := sh.loop(ctx); err != nil {
+	if err := sh.loop(reading); err != nil {
 		return fmt.Errorf("%s: %w", s.Name, err)
 	}
 	// What was decided is kept even though the context has ended.
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
 	defer cancel()
-	if err := sh.save(last); err != nil {
-		return fmt.Errorf("%s: last snapshot: %w", s.Name, err)
+	if sh.hasRead() {
+		sh.lastSnapshot(last)
 	}
 	return nil
 }
@@ -105,7 +111,8 @@ func (s *Service) prepare() (*shell, error) {
 	case s.TickEvery <= 0:
 		return nil, fmt.Errorf("tick every %v: must be above 0", s.TickEvery)
 	}
-	sh := &shell{Service: s, log: s.Log, cut: Cut{Seq: map[string]uint64{}}, waiting: map[string]bool{}, in: make(chan delivery, queue)}
+	sh := &shell{Service: s, log: s.Log, cut: Cut{Seq: map[string]uint64{}}, waiting: map[string]bool{}, in: make(chan delivery, queue), stored: make(chan struct{})}
+	close(sh.stored)
 	if sh.log == nil {
 		sh.log = s.Bus.Log
 	}
@@ -134,10 +141,13 @@ func (sh *shell) count() error {
 	sh.failed = c("publish_failures_total", "Messages decided that could not be published.")
 	sh.tickTime = prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "foreshift", Subsystem: "service", Name: "tick_seconds", Help: "Duration of a tick, publishing left out.",
 		ConstLabels: labels, Buckets: prometheus.ExponentialBuckets(0.001, 4, 8)})
+	sh.kept = c("snapshots_total", "Snapshots stored.")
+	sh.unkept = c("snapshot_failures_total", "Snapshots that were not taken, or not stored.")
+	sh.snapshotBytes = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "foreshift", Subsystem: "service", Name: "snapshot_bytes", Help: "Bytes of the newest snapshot, compressed.", ConstLabels: labels})
 	if sh.Registry == nil {
 		return nil
 	}
-	for _, m := range []prometheus.Collector{sh.applied, sh.refused, sh.skipped, sh.ticks, sh.outs, sh.lost, sh.failed, sh.tickTime} {
+	for _, m := range []prometheus.Collector{sh.kept, sh.unkept, sh.snapshotBytes, sh.applied, sh.refused, sh.skipped, sh.ticks, sh.outs, sh.lost, sh.failed, sh.tickTime} {
 		if err := sh.Registry.Register(m); err != nil {
 			return fmt.Errorf("counters: %w", err)
 		}
@@ -147,6 +157,10 @@ func (sh *shell) count() error {
 	}
 	return nil
 }
+
+// hasRead says whether there is something to keep a snapshot of: a half-read past is
+// none.
+func (sh *shell) hasRead() bool { return sh.Snapshot != "" && len(sh.waiting) == 0 }
 
 // readInput feeds one input into the queue until ctx ends.
 func (sh *shell) readInput(ctx context.Context, in Input) {
@@ -188,9 +202,7 @@ func (sh *shell) loop(ctx context.Context) error {
 		case <-tick.C:
 			sh.tick(ctx)
 		case <-snapshot:
-			if err := sh.save(ctx); err != nil {
-				sh.log.Warn("snapshot not taken", "err", err)
-			}
+			sh.keepSnapshot(ctx)
 		}
 	}
 }

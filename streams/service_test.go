@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -197,6 +198,63 @@ func TestServiceGoesOnFromItsSnapshot(t *testing.T) {
 		if again.hash != whole.hash {
 			t.Errorf("%s: another state", name)
 		}
+	}
+}
+
+// bulky is a decider whose state is larger than the store, or not.
+type bulky struct {
+	fold
+	size atomic.Int64
+}
+
+func (f *bulky) AppendSnapshot(b []byte) []byte {
+	b = f.fold.AppendSnapshot(b)
+	for x := uint64(1); int64(len(b)) < f.size.Load(); x = x*6364136223846793005 + 1442695040888963407 { // does not compress
+		b = binary.BigEndian.AppendUint64(b, x)
+	}
+	return b
+}
+
+// A full object store refuses the snapshot; the one before stays, and the service goes
+// on, counts, and takes the next.
+func TestServiceLivesWithoutItsSnapshot(t *testing.T) {
+	s := streamstest.Start(t)
+	js := streamstest.Connect(t, s, streams.RoleAdmin).Tel.JS
+	stream, err := js.Stream(during(t), "OBJ_"+streams.ObjectSnapshots)
+	if err != nil {
+		t.Fatal(err)
+	}
+	small := stream.CachedInfo().Config
+	small.MaxBytes = 256 << 10
+	if _, err := js.UpdateStream(during(t), small); err != nil {
+		t.Fatal(err)
+	}
+	b := streamstest.Connect(t, s, streams.RolePlacer)
+	r := prometheus.NewRegistry()
+	f := &bulky{}
+	var log strings.Builder // to be read when the service has ended
+	stop := start(t, &streams.Service{Name: "placer", Bus: b, Decider: f, Inputs: []streams.Input{{Stream: streams.Pressure}},
+		Snapshot: "big", SnapshotEvery: 10 * time.Millisecond, Registry: r, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	counts := func() (kept, failed int) {
+		return counted(t, r, "foreshift_service_snapshots_total"), counted(t, r, "foreshift_service_snapshot_failures_total")
+	}
+	eventually(t, "a first snapshot", func() bool { kept, _ := counts(); return kept > 0 })
+	f.size.Store(1 << 20)
+	_, before := counts()
+	eventually(t, "a refusal", func() bool { _, failed := counts(); return failed > before })
+	if state, _, err := b.Snapshot(during(t), "big"); err != nil || len(state) != 16 {
+		t.Fatalf("the snapshot before the refused one has %d bytes: %v", len(state), err)
+	}
+	f.size.Store(0)
+	kept, _ := counts()
+	publishPressures(t, b, 0, 10)
+	eventually(t, "a snapshot after", func() bool { now, _ := counts(); return now > kept+1 && f.seen.Load() == 10 })
+	f.size.Store(1 << 20)
+	if err := stop(); err != nil {
+		t.Fatalf("ended for want of a snapshot: %v", err)
+	}
+	if !strings.Contains(log.String(), "the object store is full") {
+		t.Fatalf("nobody was told why:\n%s", log.String())
 	}
 }
 

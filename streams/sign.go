@@ -2,12 +2,9 @@ package streams
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
-	"strings"
 
 	"github.com/foreshift/foreshift/schemas"
 	"github.com/nats-io/nkeys"
@@ -56,38 +53,6 @@ func refused(code schemas.ReasonCode, format string, args ...any) error {
 	return &SignatureError{schemas.Reason{Code: code, Detail: fmt.Sprintf(format, args...)}}
 }
 
-// Authorities are the pinned public keys (nkeys, "U...") whose word counts.
-// Several keys per list let one be rotated in before the other is taken out.
-type Authorities struct {
-	Commands  []string            `json:"commands"`  // placers
-	Acts      []string            `json:"acts"`      // operators
-	Actuators map[string][]string `json:"actuators"` // by host
-	Records   []string            `json:"records"`   // recorders
-}
-
-// VerifyCommand checks that a placer ordered it.
-func (a *Authorities) VerifyCommand(s schemas.Signed) error {
-	return verify(a.Commands, "commands", s.Subject, s.Payload, s.Signature, s.Signer)
-}
-
-// VerifyAct checks that an operator said it. The heartbeat is the placer's, and a
-// policy may be proposed by a placer.
-func (a *Authorities) VerifyAct(s schemas.Signed) error {
-	keys := a.Acts
-	switch s.Subject {
-	case SubjectAct(schemas.ActHeartbeat):
-		keys = a.Commands
-	case SubjectAct(schemas.ActPolicy):
-		keys = slices.Concat(a.Acts, a.Commands)
-	}
-	return verify(keys, "acts", s.Subject, s.Payload, s.Signature, s.Signer)
-}
-
-// VerifyActuator checks that the host's own actuator said it.
-func (a *Authorities) VerifyActuator(host schemas.HostID, subject string, payload []byte, signature, signer string) error {
-	return verify(a.Actuators[string(host)], "host "+string(host), subject, payload, signature, signer)
-}
-
 func verify(keys []string, what, subject string, payload []byte, signature, signer string) error {
 	if signature == "" || signer == "" {
 		return refused(schemas.ReasonBadSignature, "%s: not signed", subject)
@@ -107,61 +72,4 @@ func verify(keys []string, what, subject string, payload []byte, signature, sign
 		return refused(schemas.ReasonBadSignature, "%s: %v", subject, err)
 	}
 	return nil
-}
-
-// verifyEvent checks what deciders are told in the name of a placer or an
-// operator. Other messages pass.
-func (a *Authorities) verifyEvent(s schemas.Signed) error {
-	var check func(schemas.Signed) error
-	switch {
-	case matches("acts.*", s.Subject):
-		check = a.VerifyAct
-	case matches("migrations.*.command.*.*", s.Subject):
-		check = a.VerifyCommand
-	case matches("migrations.*.outcome.*", s.Subject):
-		host := s.Subject[strings.LastIndexByte(s.Subject, '.')+1:]
-		return a.VerifyActuator(schemas.HostID(host), s.Subject, s.Payload, s.Signature, s.Signer)
-	default:
-		return nil
-	}
-	return check(s)
-}
-
-// LoadAuthorities reads the pinned keys. The file must not be writable by others:
-// who can write it can move VMs.
-func LoadAuthorities(path string) (*Authorities, error) {
-	st, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("authorities: %w", err)
-	}
-	if m := st.Mode().Perm(); m&0o022 != 0 {
-		return nil, fmt.Errorf("authorities: %s has mode %04o and is writable by others: run `chmod 0644 %s`", path, m, path)
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("authorities: %w", err)
-	}
-	var a Authorities
-	if err := json.Unmarshal(b, &a); err != nil {
-		return nil, fmt.Errorf("authorities: %s: %w", path, err)
-	}
-	all := slices.Concat(a.Commands, a.Acts, a.Records)
-	for _, k := range a.Actuators {
-		all = append(all, k...)
-	}
-	for _, k := range all {
-		if !nkeys.IsValidPublicUserKey(k) {
-			return nil, fmt.Errorf("authorities: %s: %.60q is not a public user nkey", path, k)
-		}
-	}
-	return &a, nil
-}
-
-// Save writes the pinned keys.
-func (a *Authorities) Save(path string) error {
-	b, err := json.MarshalIndent(a, "", "  ")
-	if err != nil {
-		return fmt.Errorf("authorities: %w", err)
-	}
-	return writeFile(path, append(b, '\n'), 0o644)
 }

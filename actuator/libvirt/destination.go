@@ -62,6 +62,14 @@ func (d *Destination) Prepare(ctx context.Context, t migration.Ticket, o migrati
 	if err != nil {
 		return migration.Reply{}, err
 	}
+	qemu, err := d.h.version(ctx, c)
+	if err == nil {
+		err = fit(o.XML, qemu)
+	}
+	if err != nil {
+		c.close()
+		return migration.Reply{}, err
+	}
 	params := []lv.TypedParam{text(lv.MigrateParamDestXML, o.XML)}
 	uri := ""
 	if d.address != "" {

@@ -13,7 +13,7 @@
 //   - All phases of a move on one host go over one connection, from the first to
 //     the last; libvirt drops what is half done when that connection goes.
 //   - The flags are the same in every phase: live, paused at the destination,
-//     protected against change, aborted on I/O errors, defined at the destination
+//     protected against change, aborted on I/O errors, slowed down when it writes too fast, defined at the destination
 //     and undefined at the source. Never peer-to-peer, never tunnelled; unsafe only
 //     for the laboratory's shared directory, which no configuration reaches.
 //   - Life is judged by what the guest does (CPU time, balloon reports), never by

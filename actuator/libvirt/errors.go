@@ -54,6 +54,10 @@ func (e *Error) Is(target error) bool {
 func (e *Error) Reason() schemas.Reason {
 	code := schemas.ReasonLibvirt
 	switch e.Class {
+	case Refused:
+		if lv.ErrorNumber(e.Code) == lv.ErrMigrateUnsafe {
+			code = schemas.ReasonUnsafe // libvirt's own rule on caches and shared storage
+		}
 	case NotFound:
 		code = schemas.ReasonNotHere
 	case Aborted:

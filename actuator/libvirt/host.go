@@ -17,8 +17,9 @@ import (
 )
 
 // flags of every phase of every move. PAUSED is what makes it a two-phase commit:
-// neither side can run the VM by itself after the transfer.
-const flags = lv.MigrateLive | lv.MigratePaused | lv.MigrateChangeProtection | lv.MigrateAbortOnError | lv.MigratePersistDest | lv.MigrateUndefineSource
+// neither side can run the VM by itself after the transfer. AUTO_CONVERGE slows a
+// guest down that writes faster than the link carries, and only then.
+const flags = lv.MigrateLive | lv.MigratePaused | lv.MigrateChangeProtection | lv.MigrateAbortOnError | lv.MigrateAutoConverge | lv.MigratePersistDest | lv.MigrateUndefineSource
 
 // labShared is set when disks lie on the laboratory's shared directory, which
 // libvirt takes for a local one.
@@ -44,6 +45,7 @@ type Host struct {
 	log *slog.Logger
 
 	mu    sync.Mutex
+	qemu  uint64 // version of the hypervisor, 0 not asked yet
 	watch *conn
 	out   map[schemas.VMID]*session
 	in    map[schemas.VMID]*session
@@ -119,6 +121,24 @@ func (h *Host) conn(ctx context.Context) (*conn, error) {
 	}
 	h.watch = n
 	return n, nil
+}
+
+// version is the hypervisor's, asked once.
+func (h *Host) version(ctx context.Context, c *conn) (uint64, error) {
+	h.mu.Lock()
+	v := h.qemu
+	h.mu.Unlock()
+	if v != 0 {
+		return v, nil
+	}
+	v, err := call(ctx, c, "version of QEMU", c.lim.Quick, c.l.ConnectGetVersion)
+	if err != nil {
+		return 0, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.qemu = v
+	return v, nil
 }
 
 // see observes a VM over the connection for looks.

@@ -31,7 +31,12 @@ func (s *Source) Begin(ctx context.Context, t migration.Ticket) (migration.Offer
 	if err != nil {
 		return migration.Offer{}, err
 	}
-	offer, m, err := begin(ctx, c, t)
+	qemu, err := s.h.version(ctx, c)
+	if err != nil {
+		c.close()
+		return migration.Offer{}, err
+	}
+	offer, m, err := begin(ctx, c, t, qemu)
 	if err != nil {
 		c.close()
 		return migration.Offer{}, err
@@ -42,13 +47,20 @@ func (s *Source) Begin(ctx context.Context, t migration.Ticket) (migration.Offer
 	return offer, nil
 }
 
-func begin(ctx context.Context, c *conn, t migration.Ticket) (o migration.Offer, m *session, err error) {
+func begin(ctx context.Context, c *conn, t migration.Ticket, qemu uint64) (o migration.Offer, m *session, err error) {
 	vm := t.VM()
 	m = &session{c: c, epoch: t.Epoch}
 	if m.dom, err = c.lookup(ctx, vm); err != nil {
 		return o, nil, err
 	}
 	if m.events, err = c.listen(ctx, vm); err != nil {
+		return o, nil, err
+	}
+	live, err := call(ctx, c, "live definition of "+vm.String(), c.lim.Quick, func() (string, error) { return c.l.DomainGetXMLDesc(m.dom, 0) })
+	if err != nil {
+		return o, nil, err
+	}
+	if err := fit(live, qemu); err != nil {
 		return o, nil, err
 	}
 	// The definition that will stay at the destination is this one's, not the live
@@ -81,10 +93,13 @@ func (s *Source) Perform(ctx context.Context, t migration.Ticket, p migration.Re
 	if m == nil {
 		return nil, refuse("perform "+vm.String(), "no move of the VM has begun on this host")
 	}
-	if down := t.Command.MaxDowntime; down > 0 {
-		err := do(ctx, m.c, "set the downtime of "+vm.String(), m.c.lim.Quick, func() error {
-			return m.c.l.DomainMigrateSetMaxDowntime(m.dom, uint64(down), 0)
-		})
+	if len(p.Cookie) == 0 {
+		// libvirtd 9.0 itself ends when it is asked all the same.
+		s.h.end(s.h.out, vm)
+		return nil, refuse("perform "+vm.String(), "the destination has prepared nothing: its reply has no cookie")
+	}
+	if most := t.Command.MaxDowntime; most > 0 {
+		err := s.SetDowntime(ctx, vm, migration.Downtime(most, 0))
 		if isRefused(err) {
 			s.h.log.Warn("downtime not set; the daemon's own holds", "vm", vm, "err", err)
 		} else if err != nil {
@@ -190,6 +205,17 @@ func (s *Source) SetRate(ctx context.Context, vm schemas.VMID, r schemas.BytesPe
 	}
 	return do(ctx, m.c, "set the rate of "+vm.String(), m.c.lim.Quick, func() error {
 		return m.c.l.DomainMigrateSetMaxSpeed(m.dom, mebibytes(r), 0)
+	})
+}
+
+// SetDowntime changes how long the guest may stand still at the switchover.
+func (s *Source) SetDowntime(ctx context.Context, vm schemas.VMID, down schemas.Millis) error {
+	m := s.h.session(s.h.out, vm)
+	if m == nil {
+		return refuse("set the downtime of "+vm.String(), "no move of the VM is under way on this host")
+	}
+	return do(ctx, m.c, "set the downtime of "+vm.String(), m.c.lim.Quick, func() error {
+		return m.c.l.DomainMigrateSetMaxDowntime(m.dom, uint64(max(1, down)), 0)
 	})
 }
 

@@ -45,6 +45,20 @@ func (r *Rules) Next(s State, o Observation, now int64) (State, []Action, schema
 	return r.hold(s, o, held, now)
 }
 
+// Recheck asks again, when an act that ends a copy is about to be done, whether what
+// it rests on is still fresh: the process may have stood still since Next decided.
+// If not, it gives a look in the act's place. Other acts pass as they are.
+func (r *Rules) Recheck(s State, o Observation, a Action, now int64) (State, Action) {
+	if a.Verb != Confirm && a.Verb != Destroy {
+		return s, a
+	}
+	if r.check(Act{s, o, a, now}).OK() {
+		return s, a
+	}
+	look := Action{Verb: Observe}
+	return take(s, look), look
+}
+
 // leastTries is how often a move is tried, or looked at, before anyone gives up
 // understanding it: after a restart its clock may already have run out.
 const leastTries = 4
@@ -124,13 +138,13 @@ func absorb(s State, o Observation, now int64) State {
 		if d.How == Done && !s.Finished {
 			s.Finished, s.Since, s.Tries = true, now, 0
 		}
-		s.Declined = d.How == Refused && o.Peer.Resumed < s.Epoch
+		s.Declined = declined(s, o)
 	case Resume:
 		s.Tries++
 		if d.How == Done && !s.Lived {
 			s.Lived, s.Since, s.Tries = true, now, 0
 		}
-		s.Declined = d.How == Refused && o.Peer.Resumed < s.Epoch
+		s.Declined = declined(s, o)
 	case Confirm:
 		s.Bound, s.Open = false, false
 	case TakeBack, Abort:
@@ -165,6 +179,12 @@ func absorb(s State, o Observation, now int64) State {
 	return s
 }
 
+// declined: the destination said no, and has no right to run the VM. One whose
+// libvirt does not answer has only said "not now".
+func declined(s State, o Observation) bool {
+	return o.Did.How == Refused && o.Destination != Unreachable && o.Peer.Resumed < s.Epoch
+}
+
 // told: the act came with all that a look would tell.
 func told(v Verb, o Observation) bool {
 	switch v {
@@ -197,10 +217,32 @@ func (r *Rules) during(s State, o Observation, now int64) (State, []Action, sche
 	case now >= s.Deadline:
 		s.Why = schemas.Reason{Code: schemas.ReasonDeadline, Detail: "not switched over by the deadline"}
 	default:
-		return s, nil, s.Why
+		var still bool
+		if s, still = s.watch(o.Job, now); !still {
+			if !s.Transfer.widen(now) || s.MaxDowntime == 0 {
+				return s, nil, s.Why
+			}
+			s.Transfer.Step++
+			return s, []Action{{Verb: Widen, Downtime: Downtime(s.MaxDowntime, s.Transfer.Step)}}, s.Why
+		}
 	}
 	s.Aborted = now
 	return s, []Action{{Verb: Abort}}, s.Why
+}
+
+// watch takes in how the transfer gets on, and gives it up when it does not. In the
+// switchover nothing is told any more: then the deadline alone counts.
+func (s State) watch(j JobStats, now int64) (State, bool) {
+	if !j.Active {
+		return s, false
+	}
+	s.Transfer = s.Transfer.Watch(j, now)
+	why := s.Transfer.Stalled(now)
+	if why.OK() {
+		return s, false
+	}
+	s.Why = why
+	return s, true
 }
 
 // turn changes the stage where the evidence says so.
@@ -248,7 +290,11 @@ func propose(s State, o Observation, to []Action) []Action {
 	case Performed:
 		return append(to, Action{Verb: HandOver})
 	case RollingBack:
-		return append(proposeBack(s, o, to), Action{Verb: Release}, look)
+		to = proposeBack(s, o, to)
+		if !released(s, o) { // once is enough: what is left is to look
+			to = append(to, Action{Verb: Release})
+		}
+		return append(to, look)
 	}
 	// Handed over: forward as long as the destination can.
 	switch o.Destination {

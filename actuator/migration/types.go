@@ -135,11 +135,12 @@ const (
 	Release       // asks the destination to give the epoch up for good
 	Abort         // end libvirt's job before switchover
 	Drop          // close the source's connection: Perform does not come back
+	Widen         // raise the downtime that the transfer may end with
 	Report        // publish the outcome durably
 )
 
 var verbNames = [...]string{"none", "observe", "begin", "prepare", "perform", "hand-over", "finish", "resume",
-	"confirm", "destroy", "take-back", "release", "abort", "drop", "report"}
+	"confirm", "destroy", "take-back", "release", "abort", "drop", "widen", "report"}
 
 func (v Verb) String() string {
 	if int(v) < len(verbNames) {
@@ -159,6 +160,8 @@ type Action struct {
 	After  time.Duration  // wait so long first; an event of the domain may cut it short
 	Result schemas.Result // Report
 	Why    schemas.Reason // Report
+
+	Downtime schemas.Millis // Widen
 }
 
 // Stage is how far the move has come.
@@ -212,7 +215,10 @@ type State struct {
 	Rested   bool  // the last of them was a look: what is seen is fresh
 	Why      schemas.Reason
 	Result   schemas.Result // set with Ended
-	Limits   Limits
+
+	MaxDowntime schemas.Millis // of the command; 0: libvirt's own
+	Transfer    Convergence    // while Perform is under way
+	Limits      Limits
 }
 
 // Limits are the deadlines of a move. All are real time.

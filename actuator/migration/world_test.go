@@ -33,6 +33,8 @@ type world struct {
 	killed   int64  // ns: when a QEMU process last died by a fault; copies may be fewer
 	dead     bool   // the transfer has spoilt the guest: it runs and does not live
 	tardy    bool   // a late message is being served
+	told     int64  // ns: by then the move must have ended, or be known as UNKNOWN
+	job      bool   // a job that is not ours runs at the source
 
 	// the source's actuator
 	proc    int // number of the process
@@ -44,6 +46,7 @@ type world struct {
 	obs     Observation
 	result  schemas.Result
 	reports []schemas.Result
+	why     schemas.ReasonCode // of UNKNOWN
 	begins  int
 
 	// the destination's actuator: its disk, and late messages on the way to it
@@ -56,6 +59,7 @@ type world struct {
 type faults struct {
 	Lose, LoseReply, Delay, Double, Stale, CrashSource, CrashDestination, PerformFails, PerformLost, DiskFails int
 	Wake, QEMUDies, Abort, NoLife, ShortDeadline, ResumeFails, EndFails, Foreign                               int
+	Stop, Meddle, Skip                                                                                         int
 }
 
 const epoch = 100
@@ -83,161 +87,6 @@ func (w *world) check(after string) {
 	intact := w.src != Absent || w.dst == Running || w.dst == Paused && w.whole
 	if !intact && w.killed == 0 {
 		w.violate("no copy left after %s", after)
-	}
-}
-
-// --- the destination ---------------------------------------------------------
-
-func (w *world) here() Here { return Here{Copy: w.dst, Incoming: w.incoming, Session: w.session} }
-
-func (w *world) crashDestination() {
-	w.log("destination's actuator dies")
-	if w.incoming { // its libvirt connection goes, and the incoming guest with it
-		w.dst, w.incoming, w.whole = Absent, false, false
-	}
-	w.session = 0
-	w.check("a crash of the destination's actuator")
-	w.tend()
-}
-
-func (w *world) tend() {
-	if e, steps := w.rules.Tend(w.rec, w.here(), w.now, w.s.Limits); len(steps) > 0 {
-		w.log("destination tends epoch %d", e)
-		w.steps(e, steps)
-	}
-}
-
-// steps carries out what the destination decided; false when it was killed or a
-// step failed.
-func (w *world) steps(e uint64, steps []Step) bool {
-	for _, s := range steps {
-		if w.odds(w.f.CrashDestination) {
-			w.crashDestination()
-			return false
-		}
-		w.log("  destination: %s", s.Kind)
-		switch s.Kind {
-		case Write:
-			if w.odds(w.f.DiskFails) {
-				return false
-			}
-			if s.Record.Fence < w.low {
-				w.violate("the destination's fence fell from %d to %d", w.low, s.Record.Fence)
-			}
-			w.rec, w.low = s.Record, max(w.low, s.Record.Fence)
-			if w.rec.Resumed == epoch && w.rec.Released >= epoch {
-				w.violate("the epoch is both resumed and released")
-			}
-		case DoPrepare:
-			if w.dst != Absent {
-				w.violate("prepared on top of a copy that is %s", w.dst)
-				return false
-			}
-			if e < w.low {
-				w.violate("acted on epoch %d below the fence %d", e, w.low)
-			}
-			if w.made == e {
-				w.violate("epoch %d prepared twice", e)
-			}
-			w.dst, w.incoming, w.whole, w.session, w.made = Paused, true, false, e, e
-		case DoFinish:
-			if e != w.session || !w.incoming {
-				return false
-			}
-			if !w.whole {
-				w.dst, w.incoming = Absent, false
-				return false
-			}
-			w.incoming = false
-		case DoResume:
-			if w.dst != Paused || w.incoming || w.odds(w.f.ResumeFails) {
-				return false
-			}
-			w.dst = Running
-		case DoDrop:
-			if w.dst == Running {
-				w.violate("destroyed a running copy")
-			}
-			if w.src == Absent && w.dst == Paused && !w.incoming && !w.tardy {
-				w.violate("the destination gave up the last whole copy")
-			}
-			w.dst, w.incoming, w.whole = Absent, false, false
-		}
-		w.check("the destination's " + s.Kind.String())
-	}
-	return true
-}
-
-func (w *world) serve(a Ask) (schemas.Reason, bool) {
-	steps, why := w.rules.Answer(w.rec, a, w.here(), w.now, w.s.Limits)
-	if !why.OK() {
-		w.log("  destination refuses %s(%d): %s", a.Op, a.Epoch, why)
-		return why, true
-	}
-	if len(steps) > 0 && a.Epoch <= w.rec.Released && a.Op != schemas.OpRelease && a.Op != schemas.OpObserve {
-		w.violate("%s of epoch %d, which was released", a.Op, a.Epoch)
-	}
-	if !w.steps(a.Epoch, steps) {
-		return schemas.Reason{Code: schemas.ReasonLibvirt, Detail: "a step failed"}, w.rng.Intn(2) == 0
-	}
-	return schemas.Reason{}, true
-}
-
-// --- the network -------------------------------------------------------------
-
-func (w *world) request(op schemas.Op, e uint64) (How, schemas.Reason) {
-	a := Ask{Op: op, Epoch: e, AfterSeq: e - 1, Expires: w.now + int64(20*time.Second), Command: int64(60 * time.Second), Deadline: w.s.Deadline}
-	asked := w.now
-	w.now += int64(w.rng.Intn(4)) * int64(time.Millisecond)
-	timeout := func(what string) (How, schemas.Reason) {
-		w.log("  %s: %s", op, what)
-		w.now += int64(2 * time.Second)
-		w.obs.Destination = Unreachable
-		return Unknown, schemas.Reason{Code: schemas.ReasonUnreachable}
-	}
-	if w.odds(w.f.Double) && len(w.late) < 8 {
-		w.late = append(w.late, a)
-	}
-	if w.odds(w.f.Delay) && len(w.late) < 8 {
-		w.late = append(w.late, a)
-		return timeout("delayed")
-	}
-	if w.odds(w.f.Lose) {
-		return timeout("lost")
-	}
-	why, alive := w.serve(a)
-	if !alive || w.odds(w.f.LoseReply) {
-		return timeout("its reply is lost")
-	}
-	w.obs.Destination = w.dst
-	w.obs.Life = NoLife
-	if w.dst == Running && !w.dead {
-		w.obs.Life = LifeCPU
-	}
-	w.obs.Peer = Peer{Fence: w.rec.Fence, Released: w.rec.Released, Resumed: w.rec.Resumed, Asked: asked}
-	if !why.OK() {
-		return Refused, why
-	}
-	return Done, why
-}
-
-// deliver brings late messages in any order, and old ones of epochs long past.
-func (w *world) deliver() {
-	if len(w.late) > 0 && (w.calm || w.rng.Intn(4) == 0) {
-		i := w.rng.Intn(len(w.late))
-		a := w.late[i]
-		w.late = append(w.late[:i], w.late[i+1:]...)
-		w.log("late %s(%d) arrives", a.Op, a.Epoch)
-		w.tardy = true
-		w.serve(a)
-		w.tardy = false
-	}
-	if w.odds(w.f.Stale) {
-		ops := [...]schemas.Op{schemas.OpPrepare, schemas.OpFinish, schemas.OpResume, schemas.OpRelease}
-		e := uint64(epoch - 1 - w.rng.Intn(50))
-		a := Ask{Op: ops[w.rng.Intn(len(ops))], Epoch: e, AfterSeq: e - 1, Expires: w.now + 1e9, Command: w.now + 1e9, Deadline: w.now + 60e9}
-		w.log("stale %s(%d) arrives", a.Op, a.Epoch)
-		w.serve(a)
 	}
 }
 
@@ -273,6 +122,12 @@ func (w *world) act(a Action) Did {
 	case Begin:
 		if w.begins++; w.begins > 1 {
 			w.violate("one command began two moves")
+		}
+		if w.fence != epoch {
+			w.violate("began epoch %d under the fence %d", epoch, w.fence)
+		}
+		if w.job || w.src == Paused {
+			w.violate("began a move of a VM that is %s, foreign job %t", w.src, w.job)
 		}
 		if w.src != Running {
 			return fail
@@ -347,7 +202,7 @@ func (w *world) act(a Action) Did {
 				w.violate("failure reported, but the destination may still act")
 			}
 		case schemas.ResultUnknown:
-			w.unknown = true
+			w.unknown, w.why = true, a.Why.Code
 			return ok
 		}
 		w.result, w.mark = a.Result, MarkEnded
@@ -387,7 +242,7 @@ func (w *world) meddle() {
 // turnSource lets the source's machine take one step.
 func (w *world) turnSource() {
 	o := w.obs
-	o.Source, o.Fence = w.src, w.fence
+	o.Source, o.Fence, o.Job.Active = w.src, w.fence, w.job
 	s, acts, why := w.rules.Next(w.s, o, w.now)
 	w.s = s
 	w.obs.Did, w.obs.Abort = Did{}, false
@@ -401,6 +256,12 @@ func (w *world) turnSource() {
 		if a.Verb == Perform && w.odds(w.f.Abort) {
 			w.obs.Abort = true
 		}
+		if w.odds(w.f.Stop) && a.Verb != Begin {
+			still := int64(time.Minute) * int64(1+w.rng.Intn(4))
+			w.now, w.told = w.now+still, w.told+still // who stands still tells nobody
+			w.log("the source's actuator was stopped for a while")
+		}
+		w.s, a = w.rules.Recheck(w.s, o, a, w.now)
 		w.obs.Did = w.act(a)
 		if w.odds(w.f.CrashSource) {
 			w.crashSource()
@@ -421,13 +282,14 @@ func (w *world) run() {
 	}
 	w.s, w.mark, w.marked = Start(epoch, deadline, w.now, DefaultLimits()), MarkAccepted, w.now
 	w.obs = Observation{Destination: Absent, Peer: Peer{Asked: w.now}}
-	told := int64(5 * time.Minute)
+	w.interfere()
+	w.told = int64(5 * time.Minute)
 	for i := 0; i < 4000 && w.s.Stage != Ended && w.bad == ""; i++ {
-		if w.now > told && !w.calm {
+		if w.now > w.told && !w.calm {
 			if w.s.Stage != Ended && !w.unknown {
 				w.violate("neither ended nor reported as UNKNOWN after %s: %s", time.Duration(w.now), w.s.Stage)
 			}
-			w.calm = true
+			w.calm, w.job = true, false
 			w.log("all faults end")
 		}
 		if w.odds(w.f.QEMUDies) {
@@ -439,12 +301,32 @@ func (w *world) run() {
 			w.tend()
 		}
 		w.turnSource()
-		if w.unknown && w.stillUnknown() && w.now > told+int64(2*time.Minute) {
+		if w.unknown && w.stillUnknown() && w.now > w.told+int64(2*time.Minute) {
 			return // rightly so: nothing but a person can end it
 		}
 	}
 	if w.s.Stage != Ended && w.bad == "" {
 		w.violate("no end after %s: stage %s, source %s, destination %s, record %+v", time.Duration(w.now), w.s.Stage, w.src, w.dst, w.rec)
+	}
+}
+
+// interfere is what others may do between the admission of a command and its first
+// step: a higher epoch reaches the host, a person pauses the VM or migrates it, the
+// destination is not there.
+func (w *world) interfere() {
+	if !w.odds(w.f.Meddle) {
+		return
+	}
+	switch w.rng.Intn(4) {
+	case 0:
+		w.fence = epoch + 7
+	case 1:
+		w.src = Paused
+		w.killed = w.now // a person did it: the VM's state is theirs
+	case 2:
+		w.job = true
+	case 3:
+		w.obs.Destination = Unreachable
 	}
 }
 

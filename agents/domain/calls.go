@@ -223,6 +223,25 @@ func (c *client) cpuModel(ctx context.Context) (string, error) {
 	return parseCapabilities(b)
 }
 
+// cpuModels gives the models of guest CPUs that the host can run, from the domain
+// capabilities of its default emulator.
+func (c *client) cpuModels(ctx context.Context) ([]string, error) {
+	c.begin()
+	for range 4 { // emulator, architecture, machine and type of virtualisation: the default ones
+		c.w.u32(0)
+	}
+	c.w.u32(0)
+	r, err := c.call(ctx, procGetDomainCaps)
+	if err != nil {
+		return nil, fmt.Errorf("domain capabilities: %w", err)
+	}
+	b := r.text()
+	if r.err != nil {
+		return nil, fmt.Errorf("domain capabilities: %w", r.err)
+	}
+	return parseDomainCapabilities(b)
+}
+
 // pool is one storage pool by name and UUID.
 type pool struct {
 	name string

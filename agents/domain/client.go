@@ -40,6 +40,7 @@ const (
 	procNodeGetMemoryStats = 228
 	procListAllPools       = 281
 	procDomainGetJobStats  = 298
+	procGetDomainCaps      = 342
 	procGetAllDomainStats  = 344
 	procStartDirtyRateCalc = 427
 

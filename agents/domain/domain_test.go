@@ -2,6 +2,7 @@ package domain
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -114,7 +115,7 @@ func TestGatherTellsWhatTheDaemonKnows(t *testing.T) {
 		}
 	}
 	c := inventoryOf(t, acc, "host-1")
-	if c.Capacity != (schemas.Amounts{CPU: 6000, Mem: 8 << 30, Net: 1000}) || c.CPUModel != "EPYC" || c.Labels["tier"] != "gold" || c.Domain != "rack-1" {
+	if c.Capacity != (schemas.Amounts{CPU: 6000, Mem: 8 << 30, Net: 1000}) || c.CPUModel != "EPYC" || !slices.Equal(c.CPUModels, []string{"EPYC", "qemu64"}) || c.Labels["tier"] != "gold" || c.Domain != "rack-1" {
 		t.Errorf("capacity %+v", c)
 	}
 	if len(c.Pools) != 1 || c.Pools[0] != (schemas.StoragePool{Name: "images", Type: "netfs", Path: "/srv/images", Capacity: 1000, Free: 600, Shared: true}) {
@@ -127,6 +128,47 @@ func TestGatherTellsWhatTheDaemonKnows(t *testing.T) {
 	if !v.Movable || !v.Persistent || v.Labels["app"] != "shop" || v.Labels["team"] != "blue" || len(v.Disks) != 1 ||
 		v.Disks[0] != (schemas.VMDisk{Target: "vda", Path: "/srv/images/a.raw", Size: 1 << 30, Cache: "none"}) {
 		t.Errorf("VM %+v", v)
+	}
+}
+
+// The mean follows the measurements; the quantile is exceeded by about one in ten.
+func TestDirtyRateIsSmoothed(t *testing.T) {
+	var m vmMemory
+	above := 0
+	const n = 4000
+	for i := range n {
+		rate := float64(1+(i*7919)%100) * (1 << 20) // 1 to 100 MiB/s, each as often
+		if m.dirtyRate > 0 && rate > m.dirtyHigh {
+			above++
+		}
+		m.smooth(rate)
+	}
+	if got := m.dirtyRate / (1 << 20); got < 20 || got > 80 {
+		t.Errorf("mean %.0f MiB/s of measurements whose mean is 50", got)
+	}
+	if share := float64(above) / n; share < .05 || share > .2 {
+		t.Errorf("%.2f of the measurements are above the high quantile, want about .1", share)
+	}
+	var still vmMemory
+	if still.smooth(0); still.dirtyRate != dirtyLeast {
+		t.Errorf("a guest that dirties next to nothing has %v, which must not read as not measured", still.dirtyRate)
+	}
+}
+
+func TestCPUOfAGuest(t *testing.T) {
+	for want, cpu := range map[string]string{
+		"EPYC-Rome":        `<cpu mode='custom' match='exact'><model fallback='forbid'> EPYC-Rome </model></cpu>`,
+		"host-passthrough": `<cpu mode='host-passthrough' migratable='on'><model>EPYC</model></cpu>`,
+		"qemu64":           `<cpu><model>qemu64</model></cpu>`,
+		"":                 ``,
+	} {
+		f, err := parseDomain([]byte("<domain>"+cpu+"</domain>"), nil)
+		if err != nil || f.cpuModel != want {
+			t.Errorf("%s: %q, %v; want %q", cpu, f.cpuModel, err, want)
+		}
+	}
+	if _, err := parseDomainCapabilities([]byte("<domainCap")); err == nil {
+		t.Error("half a document is an error")
 	}
 }
 
@@ -192,6 +234,10 @@ func TestDirtyRateIsMeasuredInTurnAndToldOnce(t *testing.T) {
 	gatherHosts(t, in, acc, "host-1")
 	if got := vmField(acc, gs[0].vm, "dirty_bytes_per_second"); got != nil {
 		t.Errorf("an old measurement must not be told again, got %v", got)
+	}
+	vms := inventoryOf(t, acc, "host-1").VMs
+	if vms[0].DirtyRate != 3<<20 || vms[0].DirtyHigh != 3<<20 || vms[1].DirtyRate != 0 {
+		t.Errorf("inventory has dirty rates %v and %v, high %v", vms[0].DirtyRate, vms[1].DirtyRate, vms[0].DirtyHigh)
 	}
 	d.set(func() { d.refuse[procStartDirtyRateCalc] = 3 })
 	gatherHosts(t, in, acc, "host-1")

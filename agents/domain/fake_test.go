@@ -155,6 +155,9 @@ func (d *fakeDaemon) answer(proc uint32, args []byte) ([]byte, uint32) {
 		}
 	case procGetCapabilities:
 		w.text("<capabilities><host><cpu><arch>x86_64</arch><model>EPYC</model></cpu></host></capabilities>")
+	case procGetDomainCaps:
+		w.text(`<domainCapabilities><cpu><mode name='host-passthrough' supported='yes'/><mode name='custom' supported='yes'>
+			<model usable='yes' vendor='AMD'>EPYC</model><model usable='no' vendor='AMD'>EPYC-Rome</model><model usable='unknown'>qemu64</model></mode></cpu></domainCapabilities>`)
 	case procNodeGetCPUStats:
 		w.fields("kernel=1000", "user=2000", "idle=6000", "iowait=1000")
 	case procNodeGetMemoryStats:

@@ -39,6 +39,8 @@ type vmMemory struct {
 	jobAfter   time.Time // ask for its job not before
 	dirtyAfter time.Time // measure its dirty rate not before
 	dirtyStart uint64    // start of the last measurement that was reported
+	dirtyRate  float64   // bytes/s, smoothed; 0 = not measured
+	dirtyHigh  float64   // bytes/s, about the .9 quantile
 	balloon    uint64
 	balloonAt  time.Time
 	stale      bool // the balloon's report is
@@ -72,6 +74,7 @@ type host struct {
 	libVer  uint64
 	hvVer   uint64
 	model   string
+	models  []string // of guest CPUs that it can run
 
 	samples []sample
 	vms     map[schemas.VMID]*vmMemory
@@ -151,6 +154,9 @@ func (h *host) connect(ctx context.Context) error {
 		return err
 	}
 	if h.model, err = c.cpuModel(ctx); soft(err) != nil {
+		return err
+	}
+	if h.models, err = c.cpuModels(ctx); soft(err) != nil {
 		return err
 	}
 	return nil
@@ -383,7 +389,35 @@ func (m *vmMemory) dirty(s *sample) (float64, bool) {
 		return 0, false
 	}
 	m.dirtyStart = s.dirtyStart
-	return float64(s.dirtyRate) * (1 << 20), true
+	rate := float64(s.dirtyRate) * (1 << 20)
+	m.smooth(rate)
+	return rate, true
+}
+
+// How measurements of the dirty rate are smoothed.
+const (
+	dirtyAlpha = .3      // weight of the newest
+	dirtyStep  = .2      // of the quantile tracker, relative to the quantile
+	dirtyLeast = 1 << 18 // bytes/s: libvirt rounds to MiB/s, and less than half of one is not nothing
+	dirtyLevel = .9      // of the quantile
+)
+
+// smooth takes in a measurement: an exponentially weighted mean, and a quantile
+// that rises by .9 of a step when it is exceeded and falls by .1 when it is not.
+func (m *vmMemory) smooth(rate float64) {
+	rate = max(rate, dirtyLeast)
+	if m.dirtyRate == 0 {
+		m.dirtyRate, m.dirtyHigh = rate, rate
+		return
+	}
+	m.dirtyRate += dirtyAlpha * (rate - m.dirtyRate)
+	step := dirtyStep * m.dirtyHigh
+	if rate > m.dirtyHigh {
+		m.dirtyHigh += step * dirtyLevel
+	} else {
+		m.dirtyHigh -= step * (1 - dirtyLevel)
+	}
+	m.dirtyHigh = max(m.dirtyHigh, m.dirtyRate)
 }
 
 // String names the host in errors.

@@ -29,6 +29,7 @@ type facts struct {
 	pinned     string  // why it cannot be migrated live; empty when it can
 	quota      float64 // cores each vCPU may use; 0 = not limited
 	maxVCPUs   int
+	cpuModel   string // a model's name, or host-passthrough, maximum or host-model
 }
 
 // domainXML is the part of a domain's description that is read
@@ -51,6 +52,8 @@ type domainXML struct {
 		} `xml:"urn:foreshift:labels labels"`
 	} `xml:"metadata"`
 	CPU struct {
+		Mode       string `xml:"mode,attr"`
+		Model      string `xml:"model"`
 		Migratable string `xml:"migratable,attr"`
 		Feature    []struct {
 			Policy string `xml:"policy,attr"`
@@ -105,6 +108,10 @@ func parseDomain(b []byte, shared []string) (facts, error) {
 		return facts{}, fmt.Errorf("domain description: %w", err)
 	}
 	f := facts{pinned: d.pinned(), maxVCPUs: min(max(d.VCPU.Max, 0), maxVCPUs), disks: []schemas.VMDisk{}}
+	f.cpuModel = clean([]byte(strings.TrimSpace(d.CPU.Model)), maxName)
+	if d.CPU.Mode != "custom" && d.CPU.Mode != "" {
+		f.cpuModel = clean([]byte(d.CPU.Mode), maxName)
+	}
 	if d.Tune.Quota > 0 {
 		if d.Tune.Period == 0 {
 			d.Tune.Period = 100000 // us, the kernel's default
@@ -214,6 +221,40 @@ func parsePool(b []byte, shared []string) (schemas.StoragePool, error) {
 		p.Shared = under(d.Path, shared)
 	}
 	return p, nil
+}
+
+// maxModels bounds the CPU models that one host may name.
+const maxModels = 512
+
+// parseDomainCapabilities reads the models of guest CPUs that the host can run, in
+// order. Without hardware virtualisation libvirt does not say "yes" of them, but it
+// does say "no".
+func parseDomainCapabilities(b []byte) ([]string, error) {
+	var d struct {
+		Mode []struct {
+			Name  string `xml:"name,attr"`
+			Model []struct {
+				Usable string `xml:"usable,attr"`
+				Name   string `xml:",chardata"`
+			} `xml:"model"`
+		} `xml:"cpu>mode"`
+	}
+	if err := xml.Unmarshal(b, &d); err != nil {
+		return nil, fmt.Errorf("domain capabilities: %w", err)
+	}
+	var names []string
+	for _, m := range d.Mode {
+		if m.Name != "custom" {
+			continue
+		}
+		for _, x := range m.Model {
+			if name := clean([]byte(strings.TrimSpace(x.Name)), maxName); name != "" && x.Usable != "no" && len(names) < maxModels {
+				names = append(names, name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
 }
 
 // parseCapabilities reads the host's CPU model.

@@ -25,8 +25,6 @@ type losses struct {
 	first       float64 // pinball within the first hour
 	firstClip   float64
 	err         float64 // of the median
-	inside      float64 // within .1 to .9
-	size        float64 // |y|
 	n, nFirst   float64
 }
 
@@ -45,10 +43,6 @@ func (l *losses) add(h int, y float64, q *quantiles, bound float64) {
 		l.nFirst++
 	}
 	l.err += math.Abs(y - float64(q[4]))
-	if y >= float64(q[0]) && y <= float64(q[8]) {
-		l.inside++
-	}
-	l.size += math.Abs(y)
 	l.n++
 }
 
@@ -61,31 +55,47 @@ func loss(y, q float64, k int) float64 {
 	return 2. / 9 * (1 - tau) * (q - y)
 }
 
-// past is what the scores need of the steps before an origin.
-type past struct {
-	scale float64   // mean |y(t) - y(t-day)|
-	rms   float64   // its root mean square
-	bound float64   // physical ceiling
-	naive []float32 // the last day, gaps filled with the value before
-	ok    bool
+// share counts how often something holds.
+type share struct{ in, of float64 }
+
+func (s *share) count(yes bool) {
+	if s.of++; yes {
+		s.in++
+	}
 }
 
-// pastOf looks at the context y; bound 0 takes twice the highest value.
+// past is what the scores need of the steps before an origin.
+type past struct {
+	scale float64         // mean |y(t) - y(t-day)|
+	rms   float64         // its root mean square
+	bound float64         // physical ceiling
+	naive [season]float32 // the last day; 0 before the first value
+	ok    bool            // there is a scale: what is neither constant nor younger than a day and a half
+}
+
+// pastOf looks at the context y, in which a missing value counts as the last one
+// before; bound 0 takes twice the highest value.
 func pastOf(y []float32, bound float64) past {
 	p := past{bound: bound}
+	var ring [season]float32 // the value a day ago
 	var n float64
-	var top float32
+	var top, last float32
+	seen := -1 // steps since the first value
 	for t, v := range y {
-		if v != v {
-			continue
+		if v == v {
+			last = v
+			seen = max(seen, 0)
 		}
-		top = max(top, v)
-		if t >= season {
-			if d := float64(v - y[t-season]); d == d {
-				p.scale += math.Abs(d)
-				p.rms += d * d
-				n++
-			}
+		top = max(top, last)
+		if seen >= season {
+			d := float64(last - ring[t%season])
+			p.scale += math.Abs(d)
+			p.rms += d * d
+			n++
+		}
+		ring[t%season] = last
+		if seen >= 0 {
+			seen++
 		}
 	}
 	if n > 0 {
@@ -95,16 +105,13 @@ func pastOf(y []float32, bound float64) past {
 	if bound == 0 {
 		p.bound = max(1, 2*float64(top))
 	}
-	last, have := float32(0), false
-	for t, v := range y {
-		if v == v {
-			last, have = v, true
-		}
-		if t >= len(y)-season {
-			p.naive = append(p.naive, last)
+	for k := range p.naive {
+		p.naive[k] = last
+		if t := len(y) - season + k; t >= 0 {
+			p.naive[k] = ring[t%season]
 		}
 	}
-	p.ok = have && n >= season/2 && len(p.naive) == season
+	p.ok = n >= season/2 && p.scale > 0
 	return p
 }
 
@@ -120,6 +127,7 @@ func (p *past) step(h int, q *quantiles) {
 // Scores of a model.
 type Scores struct {
 	Series    int     `json:"series"`      // that were scored
+	Relative  int     `json:"relative"`    // of them not constant, and so with a MASE and a relative CRPS
 	Forecasts int     `json:"forecasts"`   // scored, over all series
 	MASE      float64 `json:"mase_mean"`   // season 288, mean over series
 	MASEMid   float64 `json:"mase_median"` // median over series
@@ -128,8 +136,9 @@ type Scores struct {
 	RelClip   float64 `json:"crps_rel_clip"`
 	Rel1h     float64 `json:"crps_rel_1h"`
 	Rel1hClip float64 `json:"crps_rel_1h_clip"`
-	Coverage  float64 `json:"coverage_80"` // share within the .1 to .9 band, mean over series
-	Withheld  int     `json:"withheld"`    // forecasts the model had nothing to go by for; the last value stands in
+	Coverage  float64 `json:"coverage_80"`      // share within the .1 to .9 band, mean over series
+	Withheld  int     `json:"withheld"`         // forecasts the model had nothing to go by for; the last value stands in
+	Failed    int     `json:"failed,omitempty"` // fits a forecaster from outside failed at; the seasonal naive stands in
 	// CPU seconds: of one forecast; of keeping one series up to date for one step, refits
 	// included; and of both a scored forecast when one is made every step, as in service.
 	ForecastCPU float64 `json:"forecast_cpu_s"`
@@ -138,14 +147,20 @@ type Scores struct {
 	// WalkCPU is all CPU time of the run over the scored forecasts: it has the whole walk
 	// through the context in it.
 	WalkCPU float64 `json:"walk_cpu_s_per_scored_forecast"`
+	// ColdCPU is that of a first fit on the window and one forecast, where it was measured.
+	ColdCPU float64 `json:"cold_cpu_s,omitempty"`
+	// Twin is our model of the same kind as this peer, which takes TwinRatio times the CPU
+	// from cold.
+	Twin      string  `json:"twin,omitempty"`
+	TwinRatio float64 `json:"twin_ratio,omitempty"`
 }
 
 // tally sums a model's losses over series.
 type tally struct {
 	logRel, logClip, log1h, log1hClip, cover float64
 	mase                                     []float64
-	pinball, size                            float64
-	n, forecasts, withheld                   int
+	pinball, size                            float64 // over all steps, of constant series too
+	n, scored, forecasts, withheld, failed   int
 	fit, forecast, calls, steps              float64
 }
 
@@ -156,12 +171,17 @@ const (
 	floor1h = 1e-3
 )
 
-func (t *tally) series(l, base *losses, scale float64, forecasts int) {
-	if l.n == 0 || scale <= 0 {
-		return
+// pooled takes one step of any series.
+func (t *tally) pooled(y float64, q *quantiles) {
+	for k, v := range q {
+		t.pinball += loss(y, float64(v), k)
 	}
+	t.size += math.Abs(y)
+}
+
+// series takes the losses of one series that has a scale.
+func (t *tally) series(l, base *losses, scale float64) {
 	t.n++
-	t.forecasts += forecasts
 	rel := func(a, b, n, floor float64) float64 {
 		if n == 0 {
 			return 0
@@ -172,10 +192,7 @@ func (t *tally) series(l, base *losses, scale float64, forecasts int) {
 	t.logClip += rel(l.pinballClip, base.pinballClip, l.n, floor)
 	t.log1h += rel(l.first, base.first, l.nFirst, floor1h)
 	t.log1hClip += rel(l.firstClip, base.firstClip, l.nFirst, floor1h)
-	t.cover += l.inside / l.n
 	t.mase = append(t.mase, l.err/l.n/scale)
-	t.pinball += l.pinball
-	t.size += l.size
 }
 
 func (t *tally) join(o *tally) {
@@ -188,8 +205,10 @@ func (t *tally) join(o *tally) {
 	t.pinball += o.pinball
 	t.size += o.size
 	t.n += o.n
+	t.scored += o.scored
 	t.forecasts += o.forecasts
 	t.withheld += o.withheld
+	t.failed += o.failed
 	t.fit += o.fit
 	t.forecast += o.forecast
 	t.calls += o.calls
@@ -197,7 +216,13 @@ func (t *tally) join(o *tally) {
 }
 
 func (t *tally) scores() Scores {
-	s := Scores{Series: t.n, Forecasts: t.forecasts, Withheld: t.withheld}
+	s := Scores{Series: t.scored, Relative: t.n, Forecasts: t.forecasts, Withheld: t.withheld, Failed: t.failed}
+	s.CRPS = t.pinball / max(t.size, math.SmallestNonzeroFloat64)
+	s.Coverage = t.cover / float64(max(1, t.scored))
+	s.ForecastCPU = t.forecast / max(1, t.calls)
+	s.FitCPU = t.fit / max(1, t.steps)
+	s.CPU = s.ForecastCPU + s.FitCPU
+	s.WalkCPU = (t.fit + t.forecast) / float64(max(1, t.forecasts))
 	if t.n == 0 {
 		return s
 	}
@@ -207,13 +232,7 @@ func (t *tally) scores() Scores {
 		s.MASE += m / n
 	}
 	s.MASEMid = (t.mase[(t.n-1)/2] + t.mase[t.n/2]) / 2
-	s.CRPS = t.pinball / max(t.size, math.SmallestNonzeroFloat64)
 	s.Rel, s.RelClip = math.Exp(t.logRel/n), math.Exp(t.logClip/n)
 	s.Rel1h, s.Rel1hClip = math.Exp(t.log1h/n), math.Exp(t.log1hClip/n)
-	s.Coverage = t.cover / n
-	s.ForecastCPU = t.forecast / max(1, t.calls)
-	s.FitCPU = t.fit / max(1, t.steps)
-	s.CPU = s.ForecastCPU + s.FitCPU
-	s.WalkCPU = (t.fit + t.forecast) / float64(max(1, t.forecasts))
 	return s
 }

@@ -27,5 +27,7 @@
 // Why it is here: it is the placer's problem laid bare, one resource and one future,
 // small enough for the optimum to be known. [Family] makes instances where demand,
 // links between sites and K pull in different directions, and [WriteLP] gives any of
-// them to a solver.
+// them to a solver. Side by side with CBC, its optimum or its bound (coinor-cbc):
+//
+//	go test -run - -bench Family -benchtime 1x -timeout 30m ./benchmarks/forecastaware
 package forecastaware

@@ -1,15 +1,11 @@
 package forecastaware
 
 import (
-	"bufio"
-	"compress/gzip"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
-	"os"
-	"strings"
+
+	"github.com/foreshift/foreshift/benchmarks/instance"
 )
 
 // Price is what a GiB of memory moved counts as, in the objective's core-slots.
@@ -19,7 +15,6 @@ const Price = .05
 const (
 	MaxHosts = 100_000
 	MaxCells = 100_000_000 // VMs x slots, and hosts x slots
-	maxBytes = 1 << 30
 )
 
 // Instance is a fleet with its forecast.
@@ -49,24 +44,9 @@ type VM struct {
 
 // Read reads an instance from a file, plain or gzipped, and checks it.
 func Read(path string) (*Instance, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("forecast-aware: %w", err)
-	}
-	defer f.Close()
-	var r io.Reader = bufio.NewReader(f)
-	if strings.HasSuffix(path, ".gz") {
-		if r, err = gzip.NewReader(r); err != nil {
-			return nil, fmt.Errorf("forecast-aware: %s: %w", path, err)
-		}
-	}
-	limited := &io.LimitedReader{R: r, N: maxBytes}
 	var in Instance
-	if err := json.NewDecoder(limited).Decode(&in); err != nil {
-		if limited.N <= 0 {
-			err = fmt.Errorf("more than %d bytes", maxBytes)
-		}
-		return nil, fmt.Errorf("forecast-aware: %s: %w", path, err)
+	if err := instance.ReadJSON(path, &in); err != nil {
+		return nil, fmt.Errorf("forecast-aware: %w", err)
 	}
 	if err := in.Validate(); err != nil {
 		return nil, fmt.Errorf("forecast-aware: %s: %w", path, err)

@@ -159,7 +159,11 @@ func (p *problem) draw(r *rand.Rand) bool {
 	}
 	host := int32(r.IntN(p.in.H))
 	kind := r.IntN(16)
-	if len(p.moved) == 0 || kind < 3 {
+	switch {
+	case kind == 15: // two VMs, anywhere, change hosts
+		v, w := p.pick(r), int32(r.IntN(p.in.V))
+		return p.step(v, p.at[w]) && p.step(w, p.at[v])
+	case len(p.moved) == 0 || kind < 3:
 		return p.step(p.pick(r), host)
 	}
 	u := p.moved[r.IntN(len(p.moved))]
@@ -188,12 +192,9 @@ func (p *problem) draw(r *rand.Rand) bool {
 		return p.step(u, home) && p.step(n[r.IntN(len(n))], p.at[w]) && p.step(w, p.either(r, p.at[u], host))
 	case kind == 13: // u makes place for another
 		return p.step(p.pick(r), p.at[u]) && p.step(u, host)
-	case kind == 14: // destinations change
+	default: // destinations change
 		w := p.moved[r.IntN(len(p.moved))]
 		return p.step(w, p.at[u]) && p.step(u, p.at[w])
-	default: // two VMs, anywhere, change hosts
-		v, w := p.pick(r), int32(r.IntN(p.in.V))
-		return p.step(v, p.at[w]) && p.step(w, p.at[v])
 	}
 }
 

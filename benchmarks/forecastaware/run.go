@@ -43,9 +43,10 @@ type Report struct {
 // cooling is in the objective's core-slots. It starts below the price of the smallest
 // published VM where the first state is near the bound: the departures that the bound
 // asks for are then mostly right, and what is left is to find them places. Far from
-// it, where K or links forbid them, it starts higher.
-func cooling(gap float64) search.Schedule {
-	start := max(.15, gap/400)
+// it, where K or links forbid them, it starts higher; and where few VMs make up all of
+// the gap, each counts for so much that it starts high enough to try everything.
+func cooling(gap float64, vms int) search.Schedule {
+	start := max(.15, gap/400, 4*gap/float64(max(vms, 1)))
 	return search.Schedule{Start: start, End: max(.03, start/100)}
 }
 
@@ -99,7 +100,7 @@ func Search(ctx context.Context, in *Instance, o Options) ([]Move, Report, error
 	p.begin(leave)
 	log, err := pace.Anneal(ctx, p, o.Seed, pace.Plan{
 		Seconds: o.CPUSeconds, CPU: o.CPU, First: firstLeg, Shares: legShares, Repeat: o.Repeat,
-	}, cooling(p.objective()-bound))
+	}, cooling(p.objective()-bound, in.V))
 	rep.Search, rep.Evaluations = log, log.Used
 	if o.CPU != nil {
 		rep.CPUSeconds = o.CPU()

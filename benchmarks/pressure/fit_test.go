@@ -22,7 +22,7 @@ func TestFitStarts(t *testing.T) {
 	if sets == "" {
 		t.Skip("FORESHIFT_SETS is not set")
 	}
-	head, early := pressure.NewHeadOf(1<<20), pressure.NewHeadOf(1)
+	head, early := pressure.NewHeadOf(1<<20, 50), pressure.NewHeadOf(1, 50)
 	for _, set := range strings.Split(sets, ",") {
 		f := strings.Split(set, ":")
 		limit, err := strconv.ParseFloat(f[2], 64)
@@ -42,13 +42,13 @@ func TestFitStarts(t *testing.T) {
 		for i := range series {
 			var v vm
 			v.fill(&series[i], first, end, in.Limit)
-			for o := hour; o < end-first-testDays*day; o += hour {
-				in.Y, in.Long = v.y[max(0, o-window.Rows):o], &v.long
-				h := head
-				if o < 12*day { // the long run is still short: not what a fleet lives with
-					h = early
-				}
-				h.Learn(&in, 0)
+			for _, o := range [...]int{6 * day, 12 * day} { // the hours of the first days are known
+				in.Y, in.Long, in.Step = v.y[max(0, o-window.Rows):o], &v.long, schemas.Step(first+o-1)
+				early.Learn(&in, 0)
+			}
+			for o := 13 * day; o < end-first-testDays*day; o += 3 * hour {
+				in.Y, in.Step = v.y[o-window.Rows:o], schemas.Step(first+o-1)
+				head.Learn(&in, 0)
 			}
 		}
 	}
@@ -58,7 +58,7 @@ func TestFitStarts(t *testing.T) {
 		for s := range w[i] {
 			row := ""
 			for _, x := range w[i][s] {
-				row += strconv.FormatFloat(x, 'f', 2, 64) + ", "
+				row += strconv.FormatFloat(x, 'f', 3, 64) + ", "
 			}
 			t.Logf("%d %d (%d): {%s},", i, s, n[i][s], row)
 		}

@@ -7,7 +7,8 @@
 // over the last 9 days: Brier score and skill, log loss, calibration errors, average
 // precision, each with an interval by bootstrap over VMs; for all origins and for
 // those that would be an onset (nothing above in the hour before), and the points of a
-// reliability diagram.
+// reliability diagram. Then what a budget of alarms is worth at several leads ([Alarms]),
+// and the CPU time.
 //
 // What is promised: the walk is that of service. The head of production learns from
 // windows of 8 days as they slide on and says what it would have said; nothing is seen
@@ -24,9 +25,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 
 	"github.com/foreshift/foreshift/benchmarks/trace"
+	clock "github.com/foreshift/foreshift/benchmarks/walk"
 	"github.com/foreshift/foreshift/forecaster/pressure"
 	"github.com/foreshift/foreshift/forecaster/window"
 	"github.com/foreshift/foreshift/schemas"
@@ -52,20 +55,25 @@ type Options struct {
 type Result struct {
 	VMs      int       `json:"vms"`
 	Limit    float64   `json:"limit"`
+	TestDays float64   `json:"test_days"`
+	CPU      float64   `json:"cpu_seconds"` // learning and asking, of this process; scoring is left out
+	Asked    int       `json:"asked"`       // times a VM was asked for, for all horizons at once
 	Horizons []Horizon `json:"horizons"`
 }
 
 // Horizon is what a horizon scored.
 type Horizon struct {
-	Steps int    `json:"horizon_steps"`
-	All   Scores `json:"all"`
-	Onset Scores `json:"onset"`
+	Steps  int    `json:"horizon_steps"`
+	All    Scores `json:"all"`
+	Onset  Scores `json:"onset"`
+	Alarms Alarms `json:"alarms"`
 }
 
 // said is one chance and what came.
 type said struct {
 	vm, origin int
 	p, usual   float64 // of the head, and of the VM's own past alone
+	ahead      int     // steps until it came, if it did
 	hit, onset bool
 }
 
@@ -73,6 +81,9 @@ type said struct {
 func Run(ctx context.Context, series []trace.Series, opt Options) (*Result, error) {
 	if !(opt.Limit > 0) {
 		return nil, errors.New("bench pressure: the limit must be above 0")
+	}
+	if len(series) == 0 {
+		return nil, errors.New("bench pressure: no series")
 	}
 	if len(opt.Horizons) == 0 {
 		opt.Horizons = schemas.Horizons[:]
@@ -86,21 +97,33 @@ func Run(ctx context.Context, series []trace.Series, opt Options) (*Result, erro
 	for i := range series {
 		first, end = min(first, series[i].Start), max(end, series[i].End())
 	}
-	longest := slices.Max(opt.Horizons)
-	if end-first < warm+longest+day {
-		return nil, fmt.Errorf("bench pressure: the file spans %d steps; %d are needed", end-first, warm+longest+day)
+	steps := end - first
+	if steps < 2*day {
+		return nil, fmt.Errorf("bench pressure: the file spans %d steps of 5 minutes; %d (2 days) are needed", steps, 2*day)
 	}
+	// What is short is tested on its second half.
+	test := max(min(warm, steps/2), steps-testDays*day)
+	test += (hour - test%hour) % hour
 	vms := make([]vm, len(series))
 	for i := range vms {
 		vms[i].fill(&series[i], first, end, float32(opt.Limit))
 	}
-	rows, err := walk(ctx, vms, end-first, &opt)
+	runtime.LockOSThread()
+	before := clock.CPU()
+	rows, err := walk(ctx, vms, first, steps, test, &opt)
+	used := clock.CPU() - before
+	runtime.UnlockOSThread()
 	if err != nil {
 		return nil, err
 	}
-	res := &Result{VMs: len(series), Limit: opt.Limit}
+	begins := make([][]int, len(vms))
+	for i := range vms {
+		begins[i] = vms[i].begins(test)
+	}
+	res := &Result{VMs: len(series), Limit: opt.Limit, TestDays: float64(steps-test) / day, CPU: used, Asked: len(vms) * ((steps - test + hour - 1) / hour)}
 	for k, h := range opt.Horizons {
-		res.Horizons = append(res.Horizons, Horizon{Steps: h, All: score(rows[k], len(vms), false), Onset: score(rows[k], len(vms), true)})
+		res.Horizons = append(res.Horizons, Horizon{Steps: h, All: score(rows[k], len(vms), false), Onset: score(rows[k], len(vms), true),
+			Alarms: alarms(rows[k], begins, h, steps-test)})
 	}
 	return res, write(opt.Out, series, rows, first, &opt)
 }
@@ -135,6 +158,26 @@ func (v *vm) fill(s *trace.Series, first, end int, limit float32) {
 
 func (v *vm) exceeds(t, n int) bool { return v.over[t+n] > v.over[max(t, 0)] }
 
+// ahead is how many of the n steps from t on pass before one is above.
+func (v *vm) ahead(t, n int) int {
+	for k := range n {
+		if v.over[t+k+1] > v.over[t] {
+			return k
+		}
+	}
+	return n
+}
+
+// begins gives the steps from t on that are above with none in the hour before.
+func (v *vm) begins(t int) (list []int) {
+	for ; t+1 < len(v.over); t++ {
+		if v.exceeds(t, 1) && !v.exceeds(t-hour, min(t, hour)) {
+			list = append(list, t)
+		}
+	}
+	return list
+}
+
 // usual is the smoothed share of past hourly windows of h steps that exceeded.
 func (v *vm) usual(o, h int) float64 {
 	var n, k float64
@@ -148,7 +191,7 @@ func (v *vm) usual(o, h int) float64 {
 }
 
 // walk asks the head at every hourly origin and keeps what it said in the test part.
-func walk(ctx context.Context, vms []vm, steps int, opt *Options) ([][]said, error) {
+func walk(ctx context.Context, vms []vm, first, steps, test int, opt *Options) ([][]said, error) {
 	head := pressure.NewHead()
 	head.Raw = opt.Raw
 	rows := make([][]said, len(opt.Horizons))
@@ -160,23 +203,23 @@ func walk(ctx context.Context, vms []vm, steps int, opt *Options) ([][]said, err
 		}
 		for i := range vms {
 			v := &vms[i]
-			in.Y, in.Long = v.y[max(0, o-window.Rows):o], &v.long
+			in.Y, in.Long, in.Step = v.y[max(0, o-window.Rows):o], &v.long, schemas.Step(first+o-1)
 			head.Learn(&in, 0)
 		}
-		head.Fit(schemas.Step(o))
-		if o < warm || o < steps-testDays*day {
+		head.Fit(schemas.Step(first + o))
+		if o < test {
 			continue
 		}
 		for i := range vms {
 			v := &vms[i]
-			in.Y, in.Long = v.y[max(0, o-window.Rows):o], &v.long
+			in.Y, in.Long, in.Step = v.y[max(0, o-window.Rows):o], &v.long, schemas.Step(first+o-1)
 			e := head.Estimate(&in)
 			for k, h := range opt.Horizons {
 				if o+h >= steps {
 					continue
 				}
 				p := float64([...]schemas.Ratio{e.Chance.H1, e.Chance.H6, e.Chance.H24}[slices.Index(schemas.Horizons[:], h)])
-				rows[k] = append(rows[k], said{vm: i, origin: o, p: p, usual: v.usual(o, h), hit: v.exceeds(o, h), onset: !v.exceeds(o-hour, hour)})
+				rows[k] = append(rows[k], said{vm: i, origin: o, p: p, usual: v.usual(o, h), hit: v.exceeds(o, h), ahead: v.ahead(o, h), onset: !v.exceeds(o-hour, hour)})
 			}
 		}
 	}

@@ -7,27 +7,15 @@ package main
 
 import (
 	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
-	"time"
-)
 
-// result is one line of the results file.
-type result struct {
-	Time    string             `json:"time"`
-	Commit  string             `json:"commit"` // "+" when the tree had changes
-	CPU     string             `json:"cpu"`
-	Package string             `json:"package"`
-	Name    string             `json:"name"`
-	Runs    int                `json:"runs"`
-	Figures map[string]float64 `json:"figures"` // by unit: ns/op, B/op, values/cpu-s, ...
-}
+	"github.com/foreshift/foreshift/benchmarks/results"
+)
 
 func main() {
 	if err := run(os.Args[1:], os.Stdin, os.Stdout); err != nil {
@@ -40,30 +28,23 @@ func run(args []string, in io.Reader, out io.Writer) error {
 	if len(args) != 1 {
 		return errors.New("usage: record RESULTS.jsonl <output of go test -bench")
 	}
-	base := result{Time: time.Now().UTC().Format(time.RFC3339), Commit: commit()}
-	results, failed, err := parse(in, out, base)
+	lines, failed, err := parse(in, out)
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(args[0], os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-	if err != nil {
+	if err := results.Append(args[0], lines...); err != nil {
 		return err
-	}
-	enc := json.NewEncoder(f)
-	for _, r := range results {
-		if err := enc.Encode(r); err != nil {
-			return errors.Join(err, f.Close())
-		}
 	}
 	if failed {
-		return errors.Join(errors.New("a benchmark failed; what passed is recorded"), f.Close())
+		return errors.New("a benchmark failed; what passed is recorded")
 	}
-	return f.Close()
+	return nil
 }
 
 // parse reads benchmark lines: name, runs, then pairs of figure and unit
 // (https://go.dev/design/14313-benchmark-format).
-func parse(in io.Reader, out io.Writer, base result) (rs []result, failed bool, err error) {
+func parse(in io.Reader, out io.Writer) (rs []results.Line, failed bool, err error) {
+	var machine, pkg string
 	lines := bufio.NewScanner(in)
 	for lines.Scan() {
 		line := lines.Text()
@@ -71,14 +52,14 @@ func parse(in io.Reader, out io.Writer, base result) (rs []result, failed bool, 
 		f := strings.Fields(line)
 		switch {
 		case strings.HasPrefix(line, "cpu: "):
-			base.CPU = strings.TrimPrefix(line, "cpu: ")
+			machine = results.Machine(strings.TrimPrefix(line, "cpu: "))
 		case strings.HasPrefix(line, "pkg: "):
-			base.Package = strings.TrimPrefix(line, "pkg: ")
+			pkg = strings.TrimPrefix(line, "pkg: ")
 		case strings.HasPrefix(line, "FAIL") || strings.HasPrefix(line, "--- FAIL"):
 			failed = true
 		case strings.HasPrefix(line, "Benchmark") && len(f) >= 4 && len(f)%2 == 0:
-			r := base
-			r.Name, r.Figures = f[0], map[string]float64{}
+			figures := map[string]float64{} // by unit: ns/op, B/op, values/cpu-s, ...
+			r := results.Line{Machine: machine, Bench: pkg + "." + f[0], Figures: figures}
 			if r.Runs, err = strconv.Atoi(f[1]); err != nil {
 				continue // a log line that begins alike
 			}
@@ -87,18 +68,10 @@ func parse(in io.Reader, out io.Writer, base result) (rs []result, failed bool, 
 				if err != nil {
 					return rs, failed, fmt.Errorf("%s: figure %q: %w", f[0], f[i], err)
 				}
-				r.Figures[f[i+1]] = v
+				figures[f[i+1]] = v
 			}
 			rs = append(rs, r)
 		}
 	}
 	return rs, failed, lines.Err()
-}
-
-func commit() string {
-	b, err := exec.Command("git", "describe", "--always", "--dirty=+", "--abbrev=12").Output()
-	if err != nil {
-		return "unknown"
-	}
-	return strings.TrimSpace(string(b))
 }

@@ -15,15 +15,16 @@ BenchmarkNote this is a log line
 BenchmarkB-2   	       1	         9.5 ns/op
 PASS
 `
-	rs, failed, err := parse(strings.NewReader(out), io.Discard, result{Commit: "c"})
+	rs, failed, err := parse(strings.NewReader(out), io.Discard)
 	if err != nil || failed || len(rs) != 2 {
 		t.Fatal(rs, failed, err)
 	}
 	a := rs[0]
-	if a.Name != "BenchmarkA-2" || a.Runs != 100 || a.Figures["values/cpu-s"] != 3.1e6 || a.Figures["ns/op"] != 12345 || a.CPU != "Some CPU @ 2.0GHz" || a.Package != "example.test/x" || a.Commit != "c" {
+	figures := a.Figures.(map[string]float64)
+	if a.Bench != "example.test/x.BenchmarkA-2" || a.Runs != 100 || figures["values/cpu-s"] != 3.1e6 || figures["ns/op"] != 12345 || !strings.HasPrefix(a.Machine, "Some CPU @ 2.0GHz, ") {
 		t.Fatalf("%+v", a)
 	}
-	if _, failed, _ = parse(strings.NewReader("--- FAIL: BenchmarkA\n"), io.Discard, result{}); !failed {
+	if _, failed, _ = parse(strings.NewReader("--- FAIL: BenchmarkA\n"), io.Discard); !failed {
 		t.Fatal("a failure was not seen")
 	}
 }

@@ -1,21 +1,16 @@
 package rescheduling
 
 import (
-	"bufio"
-	"compress/gzip"
-	"encoding/json"
 	"fmt"
-	"io"
 	"math"
-	"os"
-	"strings"
+
+	"github.com/foreshift/foreshift/benchmarks/instance"
 )
 
 // Bounds on a snapshot; what is larger is refused.
 const (
 	MaxHosts = 100_000
 	MaxVMs   = 2_000_000
-	maxBytes = 1 << 30
 	maxCores = 4096
 )
 
@@ -66,26 +61,9 @@ const active = "ACTIVE"
 
 // Read reads a snapshot from a file, plain or gzipped, and checks it.
 func Read(path string) (*Snapshot, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("rescheduling: %w", err)
-	}
-	defer f.Close()
-	var r io.Reader = bufio.NewReader(f)
-	if strings.HasSuffix(path, ".gz") {
-		z, err := gzip.NewReader(r)
-		if err != nil {
-			return nil, fmt.Errorf("rescheduling: %s: %w", path, err)
-		}
-		r = z
-	}
-	limited := &io.LimitedReader{R: r, N: maxBytes}
 	var s Snapshot
-	if err := json.NewDecoder(limited).Decode(&s); err != nil {
-		if limited.N <= 0 {
-			err = fmt.Errorf("more than %d bytes", maxBytes)
-		}
-		return nil, fmt.Errorf("rescheduling: %s: %w", path, err)
+	if err := instance.ReadJSON(path, &s); err != nil {
+		return nil, fmt.Errorf("rescheduling: %w", err)
 	}
 	if err := s.Validate(); err != nil {
 		return nil, fmt.Errorf("rescheduling: %s: %w", path, err)

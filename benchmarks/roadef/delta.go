@@ -153,8 +153,8 @@ func (p *Problem) shiftDelta(i, b int32, limit int64) int64 {
 	if a == b {
 		return never
 	}
-	nr, w := p.nr, p.nr+p.nk
-	q := p.proc[int(i)*w : int(i)*w+w]
+	nr, nk, w := p.nr, p.nk, p.nr+p.nk
+	q := p.proc[int(i)*nk : int(i)*nk+nk]
 	to := p.mach[int(b)*w : int(b)*w+w]
 	home := p.homeMask(i, b)
 	hold := p.hold
@@ -169,18 +169,19 @@ func (p *Problem) shiftDelta(i, b int32, limit int64) int64 {
 	}
 	d := p.sited(i, b) - p.sited(i, a) - p.cost[a] - p.cost[b]
 	limit += p.m.ServiceWeight // the service part can lower d by this much
-	inc, up := q[nr:], to[nr:]
-	for l, wt := range p.weight {
-		v := up[l] + inc[l]
-		d += wt * (v &^ (v >> 63))
+	up := to[nr:][:len(q)]
+	weight := p.weight[:len(q)]
+	for l, x := range q {
+		v := up[l] + x
+		d += weight[l] * (v &^ (v >> 63))
 	}
 	if d > limit {
 		return never
 	}
-	down := p.mach[int(a)*w+nr : int(a)*w+w]
-	for l, wt := range p.weight {
-		v := down[l] - inc[l]
-		d += wt * (v &^ (v >> 63))
+	down := p.mach[int(a)*w+nr : int(a)*w+w][:len(q)]
+	for l, x := range q {
+		v := down[l] - x
+		d += weight[l] * (v &^ (v >> 63))
 	}
 	if d > limit || !p.spreads(s, a, b) || !p.depends(s, a, b) {
 		return never
@@ -194,9 +195,9 @@ func (p *Problem) swapDelta(i, j int32, limit int64) int64 {
 	if a == b {
 		return never
 	}
-	nr, w := p.nr, p.nr+p.nk
-	qi := p.proc[int(i)*w : int(i)*w+w]
-	qj := p.proc[int(j)*w : int(j)*w+w]
+	nr, nk, w := p.nr, p.nk, p.nr+p.nk
+	qi := p.proc[int(i)*nk : int(i)*nk+nk]
+	qj := p.proc[int(j)*nk : int(j)*nk+nk]
 	ra := p.mach[int(a)*w : int(a)*w+w]
 	rb := p.mach[int(b)*w : int(b)*w+w]
 	iHomeB, iHomeA := p.homeMask(i, b), p.homeMask(i, a)
@@ -213,11 +214,12 @@ func (p *Problem) swapDelta(i, j int32, limit int64) int64 {
 	}
 	d := p.sited(i, b) - p.sited(i, a) + p.sited(j, a) - p.sited(j, b) - p.cost[a] - p.cost[b]
 	limit += 2 * p.m.ServiceWeight
-	ii, ij, up, down := qi[nr:], qj[nr:], rb[nr:], ra[nr:]
-	for l, wt := range p.weight {
-		x := ii[l] - ij[l]
+	up, down, weight := rb[nr:][:len(qi)], ra[nr:][:len(qi)], p.weight[:len(qi)]
+	qj = qj[:len(qi)]
+	for l, x := range qi {
+		x -= qj[l]
 		u, v := up[l]+x, down[l]-x
-		d += wt * (u&^(u>>63) + v&^(v>>63))
+		d += weight[l] * (u&^(u>>63) + v&^(v>>63))
 	}
 	if d > limit {
 		return never
@@ -241,8 +243,8 @@ func (p *Problem) swapDelta(i, j int32, limit int64) int64 {
 // objective.
 func (p *Problem) apply(i, b int32) int64 {
 	a := p.at[i]
-	nr, w := p.nr, p.nr+p.nk
-	q := p.proc[int(i)*w : int(i)*w+w]
+	nr, nk, w := p.nr, p.nk, p.nr+p.nk
+	q := p.proc[int(i)*nk : int(i)*nk+nk]
 	ra := p.mach[int(a)*w : int(a)*w+w]
 	rb := p.mach[int(b)*w : int(b)*w+w]
 	ha, hb := p.homeMask(i, a), p.homeMask(i, b)
@@ -250,9 +252,9 @@ func (p *Problem) apply(i, b int32) int64 {
 		ra[r] += q[r] &^ (h & ha)
 		rb[r] -= q[r] &^ (h & hb)
 	}
-	for l := nr; l < w; l++ {
-		ra[l] -= q[l]
-		rb[l] += q[l]
+	for l, x := range q {
+		ra[nr+l] -= x
+		rb[nr+l] += x
 	}
 	d := p.sited(i, b) - p.sited(i, a) - p.cost[a] - p.cost[b]
 	p.cost[a], p.cost[b] = p.machineCost(int(a)), p.machineCost(int(b))
@@ -260,7 +262,9 @@ func (p *Problem) apply(i, b int32) int64 {
 	s := p.service[i]
 	p.leave(s, a)
 	p.enter(s, b)
-	d += p.m.ServiceWeight * int64(p.count(s, p.awayBy(i, a, b)))
+	by := p.awayBy(i, a, b)
+	d += p.m.ServiceWeight * int64(p.count(s, by))
+	p.file(i, by)
 
 	last := len(p.on[a]) - 1
 	moved := p.on[a][last]
@@ -272,6 +276,20 @@ func (p *Problem) apply(i, b int32) int64 {
 	p.at[i] = b
 	p.total += d
 	return d
+}
+
+// file lists a process that left home, by 1, and unlists one that returned, by -1.
+func (p *Problem) file(i, by int32) {
+	switch {
+	case by > 0:
+		p.goneAt[i] = int32(len(p.gone))
+		p.gone = append(p.gone, i)
+	case by < 0:
+		n, last := p.goneAt[i], p.gone[len(p.gone)-1]
+		p.gone[n], p.goneAt[last] = last, n
+		p.goneAt[i] = -1
+		p.gone = p.gone[:len(p.gone)-1]
+	}
 }
 
 // swap exchanges two processes without asking.

@@ -16,6 +16,29 @@ func (c Cost) Total() int64 {
 	return c.Load + c.Balance + c.ProcessMove + c.ServiceMove + c.MachineMove
 }
 
+// LowerBound is a cost that no assignment of the model undercuts: that of all machines
+// taken as one, whose loads and balances cost least. Costs of moving count as nothing.
+func LowerBound(m *Model) int64 {
+	var bound int64
+	free := make([]int64, len(m.Resources))
+	for r, res := range m.Resources {
+		var use, safe int64
+		for _, p := range m.Processes {
+			use += p.Requirement[r]
+		}
+		for _, k := range m.Machines {
+			safe += k.Safety[r]
+			free[r] += k.Capacity[r]
+		}
+		free[r] -= use
+		bound += res.Weight * max(0, use-safe)
+	}
+	for _, b := range m.Balances {
+		bound += b.Weight * max(0, b.Target*free[b.Per]-free[b.Of])
+	}
+	return bound
+}
+
 // Evaluate computes from nothing what an assignment costs, given where processes
 // were at first. It follows the problem definition line by line and is slow on
 // purpose: the search is checked against it. The error names the first rule that

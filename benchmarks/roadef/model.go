@@ -3,6 +3,8 @@ package roadef
 import (
 	"fmt"
 	"math"
+
+	"github.com/foreshift/foreshift/benchmarks/instance"
 )
 
 // Model is one instance as the file tells it. Quantities have the challenge's own
@@ -62,12 +64,16 @@ const (
 	maxNumber    = 1 << 40
 )
 
-// scanner takes whole numbers from text and remembers the first fault.
+// scanner takes whole numbers from text and remembers the first fault, with its line.
 type scanner struct {
 	b   []byte
 	pos int
 	nth int
 	err error
+}
+
+func (s *scanner) fail(format string, args ...any) {
+	s.err = fmt.Errorf("line %d: %w", instance.Line(s.b, s.pos+1), fmt.Errorf(format, args...))
 }
 
 // next reads one number between 0 and most.
@@ -91,11 +97,11 @@ func (s *scanner) next(what string, most int64) int64 {
 	case s.err != nil:
 		return 0
 	case start == len(s.b):
-		s.err = fmt.Errorf("ends before number %d, %s", s.nth, what)
+		s.fail("ends before number %d, %s", s.nth, what)
 	case s.pos == start:
-		s.err = fmt.Errorf("number %d, %s: found %q", s.nth, what, s.b[start])
+		s.fail("number %d, %s: found %q", s.nth, what, s.b[start])
 	case v > most:
-		s.err = fmt.Errorf("number %d, %s: %d is above %d", s.nth, what, v, most)
+		s.fail("number %d, %s: %d is above %d", s.nth, what, v, most)
 	}
 	if s.err != nil {
 		return 0
@@ -107,7 +113,7 @@ func (s *scanner) next(what string, most int64) int64 {
 func (s *scanner) count(what string, most, each int) int {
 	n := int(s.next("the number of "+what, int64(most)))
 	if s.err == nil && n*max(each, 1) > maxCells {
-		s.err = fmt.Errorf("%d %s are more than this program reads", n, what)
+		s.fail("%d %s are more than this program reads", n, what)
 	}
 	if s.err != nil {
 		return 0
@@ -126,7 +132,7 @@ func (s *scanner) row(what string, n int) []int64 {
 func (s *scanner) end() error {
 	for ; s.err == nil && s.pos < len(s.b); s.pos++ {
 		if c := s.b[s.pos]; c > ' ' {
-			return fmt.Errorf("has more after number %d, starting with %q", s.nth, c)
+			s.fail("has more after number %d, starting with %q", s.nth, c)
 		}
 	}
 	return s.err
@@ -144,7 +150,8 @@ func ParseModel(text []byte) (*Model, error) {
 	}
 	nm := s.count("machines", maxCount, nr)
 	if nm*nm > maxCells {
-		return nil, fmt.Errorf("model: %d machines are more than this program reads", nm)
+		s.fail("%d machines are more than this program reads", nm)
+		nm = 0
 	}
 	for range nm {
 		k := Machine{Neighbourhood: int32(s.next("a neighbourhood", maxCount)), Location: int32(s.next("a location", maxCount))}

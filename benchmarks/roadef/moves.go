@@ -16,6 +16,12 @@ type Tuning struct {
 	Home  int // of shifts: back to the first machine
 	Near  int // of swaps: with a process of about the same size
 	Big   int // of all: the process is drawn in proportion to its size
+	// Gone, of all: the process is one that is away from home. It goes elsewhere, or
+	// another leaves in its stead, without more room taken for transient resources:
+	// once these are scarce, hardly any other move is possible, and few processes of
+	// many are away.
+	Gone  int
+	Stead int // of swaps of one that is away: with one that is where its home is
 	// Bunch is how many processes an ejection moves out of the way at most, Refuges how
 	// many machines each tries.
 	Bunch, Refuges int
@@ -29,11 +35,14 @@ type Tuning struct {
 // many from how many on exchanges cost more time than they are worth.
 const few, many = 2000, 10000
 
-// Suited is what did best over the published instances of a number of processes.
-func Suited(processes int) Tuning {
-	t := Tuning{Swap: 512, Eject: 200, Home: 64, Near: 512, Big: 300, Bunch: 6, Refuges: 4}
+// Suited is what did best over the published instances of a number of processes, with
+// transient resources or without.
+func Suited(processes int, transient bool) Tuning {
+	t := Tuning{Swap: 512, Eject: 200, Home: 64, Near: 512, Big: 300, Gone: 500, Stead: 400, Bunch: 6, Refuges: 4}
 	if processes > many {
 		t.Eject = 64
+	} else if processes > few && !transient {
+		t.Gone = 100
 	}
 	t.Stay = math.Sqrt(max(0, float64(processes-few)) / 600)
 	return t
@@ -107,6 +116,11 @@ func (p *Problem) trySwap(rng *rand.Rand, i int32, limit int64) (int64, bool) {
 		n := int(p.rank[i]) + int(pick(x, 2*reach+1)) - reach
 		j = p.bySize[min(max(n, 0), p.np-1)]
 	}
+	if p.goneAt[i] >= 0 && int(x>>42)&1023 < p.options.Stead {
+		if on := p.on[p.first[i]]; len(on) > 0 {
+			j = on[pick(x, len(on))]
+		}
+	}
 	limit -= p.price * int64(p.awayBy(i, p.at[i], p.at[j])+p.awayBy(j, p.at[j], p.at[i]))
 	if p.swapDelta(i, j, limit) > limit {
 		return 0, false
@@ -165,7 +179,7 @@ func (p *Problem) tryEject(rng *rand.Rand, i int32, limit int64) (int64, bool) {
 // relief is by how much the cost of machine a falls when process i leaves it.
 func (p *Problem) relief(i, a int32) int64 {
 	w := p.nr + p.nk
-	inc := p.proc[int(i)*w+p.nr : int(i)*w+w]
+	inc := p.proc[int(i)*p.nk:][:p.nk]
 	row := p.mach[int(a)*w+p.nr : int(a)*w+w]
 	c := p.cost[a]
 	for l, wt := range p.weight {
@@ -178,7 +192,7 @@ func (p *Problem) relief(i, a int32) int64 {
 // fits says whether an empty machine b would do for process i.
 func (p *Problem) fits(i, b int32) bool {
 	c := p.m.Machines[b].Capacity
-	for r, q := range p.proc[int(i)*(p.nr+p.nk):][:p.nr] {
+	for r, q := range p.proc[int(i)*p.nk:][:p.nr] {
 		if q > c[r] {
 			return false
 		}
@@ -212,7 +226,7 @@ func (p *Problem) victim(rng *rand.Rand, b, but int32, r int, lack int64) int32 
 		if j == but {
 			continue
 		}
-		gain := p.proc[int(j)*(p.nr+p.nk)+r] &^ (p.hold[r] & p.homeMask(j, b))
+		gain := p.proc[int(j)*p.nk+r] &^ (p.hold[r] & p.homeMask(j, b))
 		switch {
 		case gain == 0:
 		case bestGain >= lack:
@@ -258,14 +272,18 @@ func (p *Problem) Tune(t Tuning) { p.options = t }
 func (p *Problem) Schedule() search.Schedule {
 	var size float64
 	for i := range p.np {
-		inc := p.proc[i*(p.nr+p.nk)+p.nr:]
+		inc := p.proc[i*p.nk:]
 		for l, w := range p.weight {
 			size += float64(w) * float64(max(inc[l], -inc[l]))
 		}
 	}
 	n := float64(p.np)
 	start := max(size/n*min(max(math.Pow(5000/n, 1.3), 0.2), 2), 10)
-	return search.Schedule{Start: start, End: start * 3e-5}
+	end := start * 3e-5
+	if p.np <= few { // few are soon done with all else, and each is large against them
+		end = start * 1e-6
+	}
+	return search.Schedule{Start: start, End: end}
 }
 
 // cooled is how far the cooling is at leg k. One slow cooling is best where processes

@@ -3,28 +3,32 @@ package roadef
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/foreshift/foreshift/placer/search"
 )
 
 // Problem is a model with a placement that the search changes. All state is in flat
 // arrays. Load and balance costs have one form, weight*max(0, level): a process adds
-// to the level of its machine a number that depends on the process alone. So a
-// machine is a row of free capacities and levels, a process a row of requirements
-// and increments, and the cost of a move is read from two machines' rows.
+// to the level of its machine a number that depends on the process alone: for a load
+// its requirement, for a balance a difference of two. So a process is a row of
+// increments, of which the first are its requirements, a machine a row of free
+// capacities and levels, and the cost of a move is read from two machines' rows.
 type Problem struct {
 	m      *Model
-	nr, nk int // resources; levels: weighted resources, then weighted balances
+	nr, nk int // resources; levels: the loads of all resources, then weighted balances
 	nm, np int
 
 	hold   []int64 // per resource: all ones if transient
 	weight []int64 // per level
-	proc   []int64 // per process: requirements, then increments
+	proc   []int64 // per process: an increment per level
 	mach   []int64 // per machine: free capacities, then levels
 	cost   []int64 // per machine: load and balance
 	move   []int64 // per process: weighted cost of not being at home
 
 	first, at, kept []int32
+	gone            []int32 // processes that are not at home
+	goneAt          []int32 // place of a process in gone; -1 = at home
 	travel          []int32 // machine move cost, from*nm+to
 	service         []int32 // per process
 
@@ -71,17 +75,22 @@ func New(m *Model, first []int32) (*Problem, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the first assignment: %w", err)
 	}
-	p := &Problem{m: m, nr: len(m.Resources), nm: len(m.Machines), np: len(m.Processes), options: Suited(len(m.Processes))}
+	p := &Problem{m: m, nr: len(m.Resources), nm: len(m.Machines), np: len(m.Processes)}
+	transient := slices.ContainsFunc(m.Resources, func(r Resource) bool { return r.Transient })
+	p.options = Suited(p.np, transient)
 	p.levels()
 	p.services()
 	p.first = append([]int32(nil), first...)
 	p.at = append([]int32(nil), first...)
 	p.kept = append([]int32(nil), first...)
 	p.slot = make([]int32, p.np)
+	p.gone = make([]int32, 0, p.np)
+	p.goneAt = make([]int32, p.np)
 	p.on = make([][]int32, p.nm)
 	p.withN[0] = int32(len(m.Services))
 	for i, k := range first {
 		p.settle(int32(i), k)
+		p.goneAt[i] = -1
 	}
 	for k := range p.cost {
 		p.cost[k] = p.machineCost(k)
@@ -97,17 +106,14 @@ func New(m *Model, first []int32) (*Problem, error) {
 // levels fills the rows of processes and of empty machines.
 func (p *Problem) levels() {
 	m := p.m
-	var loads, balances []int
-	for r, res := range m.Resources {
+	var balances []int
+	for _, res := range m.Resources {
 		h := int64(0)
 		if res.Transient {
 			h = -1
 		}
 		p.hold = append(p.hold, h)
-		if res.Weight > 0 {
-			loads = append(loads, r)
-			p.weight = append(p.weight, res.Weight)
-		}
+		p.weight = append(p.weight, res.Weight)
 	}
 	for i, b := range m.Balances {
 		if b.Weight > 0 {
@@ -118,9 +124,6 @@ func (p *Problem) levels() {
 	p.nk = len(p.weight)
 	for _, q := range m.Processes {
 		p.proc = append(p.proc, q.Requirement...)
-		for _, r := range loads {
-			p.proc = append(p.proc, q.Requirement[r])
-		}
 		for _, i := range balances {
 			b := m.Balances[i]
 			p.proc = append(p.proc, q.Requirement[b.Of]-b.Target*q.Requirement[b.Per])
@@ -131,8 +134,8 @@ func (p *Problem) levels() {
 	p.cost = make([]int64, p.nm)
 	for _, k := range m.Machines {
 		p.mach = append(p.mach, k.Capacity...)
-		for _, r := range loads {
-			p.mach = append(p.mach, -k.Safety[r])
+		for _, safe := range k.Safety {
+			p.mach = append(p.mach, -safe)
 		}
 		for _, i := range balances {
 			b := m.Balances[i]
@@ -189,12 +192,12 @@ func (p *Problem) settle(i, k int32) {
 	s := p.service[i]
 	p.enter(s, k)
 	row := p.mach[int(k)*(p.nr+p.nk):]
-	q := p.proc[int(i)*(p.nr+p.nk):]
+	q := p.proc[int(i)*p.nk:][:p.nk]
 	for r := range p.nr {
 		row[r] -= q[r]
 	}
-	for l := p.nr; l < p.nr+p.nk; l++ {
-		row[l] += q[l]
+	for l, x := range q {
+		row[p.nr+l] += x
 	}
 	p.slot[i] = int32(len(p.on[k]))
 	p.on[k] = append(p.on[k], i)
@@ -278,6 +281,9 @@ func (p *Problem) Try(rng *rand.Rand, limit float64) (float64, bool) {
 	i := pick(x, p.np)
 	if int(x>>42)&1023 < p.options.Big {
 		i = p.draw[x&(drawSlots-1)]
+	}
+	if int(x>>52)&1023 < p.options.Gone && len(p.gone) > 0 {
+		i = p.gone[pick(x, len(p.gone))]
 	}
 	var d int64
 	var made bool

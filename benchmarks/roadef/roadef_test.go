@@ -169,7 +169,7 @@ func TestSearchKeepsTheRules(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.Tune(Tuning{Swap: 300, Eject: 400, Home: 100, Near: 500, Big: 500, Bunch: 4, Refuges: 3, Stay: 3})
+		p.Tune(Tuning{Swap: 300, Eject: 400, Home: 100, Near: 500, Big: 500, Gone: 300, Stead: 300, Bunch: 4, Refuges: 3, Stay: 3})
 		rng := newRand(rapid.Uint64().Draw(t, "search"))
 		start := p.Total()
 		for _, hot := range []float64{1e6, 100, 1} {
@@ -214,10 +214,26 @@ func check(t *rapid.T, p *Problem, first []int32) {
 	for i, k := range q.at {
 		q.enterBit(q.service[i], k)
 	}
+	if bound := LowerBound(p.m); bound > c.Total() {
+		t.Fatalf("costs %d, below the bound %d", c.Total(), bound)
+	}
+	var gone []int32
+	for i, k := range p.at {
+		if k != first[i] {
+			gone = append(gone, int32(i))
+		}
+	}
+	for n, i := range p.gone {
+		if p.goneAt[i] != int32(n) {
+			t.Fatalf("process %d is said to be in place %d of those away, and is in %d", i, p.goneAt[i], n)
+		}
+	}
+	listed := slices.Sorted(slices.Values(p.gone))
 	for _, x := range []struct {
 		name string
 		same bool
 	}{
+		{"those away", slices.Equal(listed, gone)},
 		{"machines", slices.Equal(p.mach, q.mach)}, {"costs", slices.Equal(p.cost, q.cost)},
 		{"conflicts", slices.Equal(p.present, q.present)}, {"locations", slices.Equal(p.placeCount, q.placeCount)},
 		{"spare locations", slices.Equal(p.spare, q.spare)}, {"neighbourhoods", slices.Equal(p.hoodCount, q.hoodCount)},
@@ -266,13 +282,13 @@ func TestFaultsAreNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, x := range []struct{ name, text, want string }{
-		{"empty", "", "ends before number 1"},
+		{"empty", "", "line 1: ends before number 1"},
 		{"cut", string(good[:len(good)/2]), "ends before number"},
-		{"more", string(good) + "\n5", "has more after number"},
+		{"more", string(good) + "\n5", "line 20: has more after number"},
 		{"a letter", "x" + string(good), "found 'x'"},
 		{"negative", "-1", "found '-'"},
-		{"huge", "9999999999999999999999", "is above"},
-		{"many machines", "1\n0 10\n1000000\n", "more than this program reads"},
+		{"huge", "1\n0\n9999999999999999999999", "line 3: number 3, the weight of a resource: 999999999999999999 is above"},
+		{"many machines", "1\n0 10\n1000000\n", "line 3: 1000000 machines are more than this program reads"},
 		{"costs beyond count", "1 0 1000000000000 1 0 0 9 9 0 1 0 0 1 0 1000000 0 0 0 0 0", "not counted exactly"},
 		{"nothing", "0 0 0 0 0 0 0 0", "none may be 0"},
 	} {
@@ -283,6 +299,9 @@ func TestFaultsAreNamed(t *testing.T) {
 	m, _ := ParseModel(good)
 	if _, err := ParseAssignment([]byte("0 1 3"), m); err == nil {
 		t.Error("machine 3 of 3 is taken")
+	}
+	if _, err := ParseAssignment([]byte("0 1\n\nx"), m); err == nil || !strings.Contains(err.Error(), "line 3: number 3, the machine of a process: found 'x'") {
+		t.Errorf("a letter for a machine: %v", err)
 	}
 }
 
@@ -341,6 +360,7 @@ func TestPublishedFirstCosts(t *testing.T) {
 	}
 	var ref map[string]struct {
 		Initial int64 `json:"initial"`
+		Bound   int64 `json:"lb_computed"`
 		Have    bool  `json:"have_files"`
 	}
 	if err := json.Unmarshal(text, &ref); err != nil {
@@ -356,6 +376,9 @@ func TestPublishedFirstCosts(t *testing.T) {
 		}
 		if c, err := Evaluate(m, first, first); err != nil || c.Total() != r.Initial {
 			t.Errorf("%s costs %d (%v), published %d", name, c.Total(), err, r.Initial)
+		}
+		if bound := LowerBound(m); bound != r.Bound {
+			t.Errorf("%s cannot cost less than %d, published %d", name, bound, r.Bound)
 		}
 	}
 }

@@ -1,16 +1,13 @@
 package roadef
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"strconv"
-	"strings"
 
+	"github.com/foreshift/foreshift/benchmarks/instance"
 	"github.com/foreshift/foreshift/placer/search"
 )
 
@@ -32,7 +29,8 @@ type Options struct {
 type Report struct {
 	Objective               int64   `json:"objective"`
 	Initial                 int64   `json:"initial"`
-	Moves                   int     `json:"moves"` // processes that are not at home
+	LowerBound              int64   `json:"lower_bound"` // see [LowerBound]
+	Moves                   int     `json:"moves"`       // processes that are not at home
 	Evaluations             int     `json:"evaluations"`
 	EvaluationsPerCPUSecond float64 `json:"evaluations_per_cpu_second"`
 	CPUSeconds              float64 `json:"cpu_seconds"`
@@ -53,18 +51,17 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	if err != nil {
 		return Report{}, fmt.Errorf("%s: %w", o.Assignment, err)
 	}
-	rep := Report{Initial: p.Total(), Seed: o.Seed}
+	rep := Report{Initial: p.Total(), LowerBound: LowerBound(m), Seed: o.Seed}
 	cpu := o.CPU
 	if cpu == nil {
 		cpu = func() float64 { return 0 }
 	}
 	started := cpu()
 	rep.Legs = Search(p, o, func() bool { return ctx.Err() != nil })
-	rep.CPUSeconds = cpu()
-	if spent := rep.CPUSeconds - started; spent > 0 {
-		for _, n := range rep.Legs {
-			rep.Evaluations += n
-		}
+	for _, n := range rep.Legs {
+		rep.Evaluations += n
+	}
+	if spent := cpu() - started; spent > 0 {
 		rep.EvaluationsPerCPUSecond = float64(rep.Evaluations) / spent
 	}
 	now := p.Assignment()
@@ -81,6 +78,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 			rep.Moves++
 		}
 	}
+	rep.CPUSeconds = cpu()
 	if o.Out != "" {
 		if err := os.WriteFile(o.Out, FormatAssignment(now), 0o644); err != nil {
 			return rep, fmt.Errorf("write the assignment: %w", err)
@@ -91,7 +89,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 
 // Load reads a model and its first assignment.
 func Load(model, assignment string) (*Model, []int32, error) {
-	text, err := read(model)
+	text, err := instance.Read(model)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -99,7 +97,7 @@ func Load(model, assignment string) (*Model, []int32, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", model, err)
 	}
-	if text, err = read(assignment); err != nil {
+	if text, err = instance.Read(assignment); err != nil {
 		return nil, nil, err
 	}
 	first, err := ParseAssignment(text, m)
@@ -107,25 +105,6 @@ func Load(model, assignment string) (*Model, []int32, error) {
 		return nil, nil, fmt.Errorf("%s: %w", assignment, err)
 	}
 	return m, first, nil
-}
-
-// maxText bounds a file once unpacked; the largest of the challenge is under 100 MB.
-const maxText = 1 << 30
-
-func read(name string) ([]byte, error) {
-	raw, err := os.ReadFile(name)
-	if err != nil || !strings.HasSuffix(name, ".gz") {
-		return raw, err
-	}
-	z, err := gzip.NewReader(bytes.NewReader(raw))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	text, err := io.ReadAll(io.LimitReader(z, maxText))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return text, nil
 }
 
 // FormatAssignment is one line of machine indices.
@@ -149,6 +128,9 @@ func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0x726f6
 // temperature each leg has.
 const legs = 128
 
+// spare is the share of the time that is left for the check and the writing.
+const spare = .01
+
 // Search improves the problem within the options' time or counts, and gives the
 // evaluations that each leg used.
 func Search(p *Problem, o Options, stop func() bool) []int {
@@ -157,7 +139,8 @@ func Search(p *Problem, o Options, stop func() bool) []int {
 	a := search.Begin(p)
 	defer a.End()
 	var used []int
-	end := func() bool { return stop() || o.CPUSeconds > 0 && o.CPU != nil && o.CPU() >= o.CPUSeconds }
+	seconds := o.CPUSeconds * (1 - spare)
+	end := func() bool { return stop() || o.CPUSeconds > 0 && o.CPU != nil && o.CPU() >= seconds }
 	rate := 1e6 // evaluations per CPU-second, before any is known
 	n := legs
 	switch {
@@ -173,7 +156,7 @@ func Search(p *Problem, o Options, stop func() bool) []int {
 			b = search.Budget{Evaluations: o.Legs[k], Stop: stop}
 		} else {
 			before = o.CPU()
-			b.Evaluations = int(rate * (o.CPUSeconds - before) / float64(legs-k))
+			b.Evaluations = int(rate * (seconds - before) / float64(legs-k))
 		}
 		t := s.At(p.cooled(k))
 		r := a.Cool(rng, b, search.Schedule{Start: t, End: t})

@@ -17,6 +17,7 @@ package trace
 
 import (
 	"bufio"
+	"bytes"
 	"compress/gzip"
 	"encoding/csv"
 	"errors"
@@ -28,7 +29,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // Series is the demand of one VM.
@@ -43,14 +43,33 @@ type Series struct {
 // End is the t after the last bin.
 func (s *Series) End() int { return s.Start + len(s.Y) }
 
+// Multiply multiplies the values of series by those of the series of the same name at
+// the same time; where there is none, the value is missing.
+func Multiply(series, by []Series) {
+	at := map[string]*Series{}
+	for i := range by {
+		at[by[i].ID] = &by[i]
+	}
+	for i := range series {
+		s := &series[i]
+		s.Bound = 0
+		f := at[s.ID]
+		for k := range s.Y {
+			m := s.Start + k
+			if f == nil || m < f.Start || m >= f.End() {
+				s.Y[k] = float32(math.NaN())
+			} else {
+				s.Y[k] *= f.Y[m-f.Start]
+			}
+		}
+	}
+}
+
 // Bounds on a file.
 const (
 	MaxCells = 200_000_000 // values of all series
 	maxBin   = 1 << 40
 )
-
-// Bin is the length of a bin when a file has timestamps instead of t.
-const Bin = 5 * time.Minute
 
 // ReadAll reads the metric of several files; with more than one, names are made
 // distinct by the file's.
@@ -79,13 +98,9 @@ func Read(path, metric string) ([]Series, error) {
 		return nil, fmt.Errorf("trace: %w", err)
 	}
 	defer f.Close()
-	var r io.Reader = bufio.NewReaderSize(f, 1<<20)
-	if strings.HasSuffix(path, ".gz") {
-		z, err := gzip.NewReader(r)
-		if err != nil {
-			return nil, fmt.Errorf("trace: %s: %w", path, err)
-		}
-		r = z
+	r, err := plain(bufio.NewReaderSize(f, 1<<20))
+	if err != nil {
+		return nil, fmt.Errorf("trace: %s: %w", path, err)
 	}
 	s, err := Decode(r, metric)
 	if err != nil {
@@ -94,28 +109,60 @@ func Read(path, metric string) ([]Series, error) {
 	return s, nil
 }
 
+// plain unpacks what is gzipped, whatever the file's name says.
+func plain(r *bufio.Reader) (io.Reader, error) {
+	if magic, err := r.Peek(2); err != nil || magic[0] != 0x1f || magic[1] != 0x8b {
+		return r, nil // a file too short for that is told of by who reads it
+	}
+	return gzip.NewReader(r)
+}
+
 // layout says where a row has what; -1 = nowhere.
 type layout struct {
 	id, t, stamp, value, over, kind, split int
+	head                                   []string
 	want                                   string // value of the kind column; "" = all
+}
+
+// reader gives rows of a CSV whose values are parted by commas, semicolons or tabs.
+func reader(r io.Reader) *csv.Reader {
+	b := bufio.NewReader(r)
+	if mark, err := b.Peek(3); err == nil && string(mark) == "\ufeff" {
+		b.Discard(3) // cannot fail: it was peeked
+	}
+	c := csv.NewReader(b)
+	head, _ := b.Peek(4096) // what is there; reading tells of errors
+	head, _, _ = bytes.Cut(head, []byte("\n"))
+	if bytes.IndexByte(head, ',') < 0 {
+		for _, comma := range ";\t" {
+			if bytes.ContainsRune(head, comma) {
+				c.Comma = comma
+			}
+		}
+	}
+	c.ReuseRecord, c.FieldsPerRecord, c.TrimLeadingSpace = true, -1, c.Comma != '\t'
+	return c
 }
 
 // Decode reads the metric of a CSV.
 func Decode(r io.Reader, metric string) ([]Series, error) {
-	c := csv.NewReader(r)
-	c.ReuseRecord, c.FieldsPerRecord = true, -1
+	c := reader(r)
 	head, err := c.Read()
+	if errors.Is(err, io.EOF) {
+		return nil, errors.New("the file is empty")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("header: %w", err)
 	}
 	g := gather{by: map[string]*cells{}}
 	if _, err := strconv.ParseFloat(head[0], 64); err == nil && len(head) > 2 {
+		g.headless = true
 		for {
 			if err := g.wide(head); err != nil {
 				return nil, at(c, err)
 			}
 			if head, err = c.Read(); errors.Is(err, io.EOF) {
-				return g.series(metric)
+				return g.series(metric, true)
 			} else if err != nil {
 				return nil, err
 			}
@@ -128,7 +175,7 @@ func Decode(r io.Reader, metric string) ([]Series, error) {
 	for {
 		rec, err := c.Read()
 		if errors.Is(err, io.EOF) {
-			return g.series(metric)
+			return g.series(metric, l.t >= 0)
 		}
 		if err != nil {
 			return nil, err
@@ -145,6 +192,9 @@ func at(c *csv.Reader, err error) error {
 }
 
 func layoutOf(head []string, metric string) (layout, error) {
+	for k := range head {
+		head[k] = strings.TrimSpace(head[k])
+	}
 	find := func(names ...string) int {
 		for _, n := range names {
 			if i := slices.Index(head, n); i >= 0 {
@@ -154,8 +204,9 @@ func layoutOf(head []string, metric string) (layout, error) {
 		return -1
 	}
 	l := layout{id: find("series", "vm"), t: find("t"), stamp: find("timestamp"), value: -1, over: -1,
-		kind: find("metric"), split: find("split")}
-	if metric == "" {
+		kind: find("metric"), split: find("split"), head: head}
+	named := metric != ""
+	if !named {
 		metric = "y"
 	}
 	switch {
@@ -176,6 +227,9 @@ func layoutOf(head []string, metric string) (layout, error) {
 	if l.value < 0 {
 		missing = append(missing, strconv.Quote(metric))
 	}
+	if len(missing) == 1 && l.value < 0 && !named {
+		return l, fmt.Errorf("no metric is named; the file has %s", strings.Join(head, ", "))
+	}
 	if len(missing) > 0 {
 		return l, fmt.Errorf("no column %s; the file has %s", strings.Join(missing, ", nor "), strings.Join(head, ", "))
 	}
@@ -191,8 +245,11 @@ type cells struct {
 }
 
 type gather struct {
-	by map[string]*cells
-	n  int
+	by       map[string]*cells
+	n        int
+	numbers  int // values that are numbers, of a file with a header
+	headless bool
+	odd      string // the first that is neither a number nor missing
 }
 
 func (g *gather) put(id string, t int, y float32, test, pct bool) error {
@@ -215,9 +272,8 @@ func (g *gather) put(id string, t int, y float32, test, pct bool) error {
 }
 
 func (g *gather) row(rec []string, l *layout) error {
-	need := max(l.id, l.t, l.stamp, l.value, l.over, l.kind, l.split)
-	if len(rec) <= need {
-		return fmt.Errorf("%d fields, want %d", len(rec), need+1)
+	if need := max(l.id, l.t, l.stamp, l.value, l.over, l.kind, l.split); len(rec) <= need {
+		return fmt.Errorf("%d fields: column %s is missing", len(rec), l.head[len(rec)])
 	}
 	if l.want != "" && rec[l.kind] != l.want {
 		return nil
@@ -225,13 +281,21 @@ func (g *gather) row(rec []string, l *layout) error {
 	var t int
 	var err error
 	if l.t >= 0 {
-		if t, err = strconv.Atoi(rec[l.t]); err != nil {
-			return fmt.Errorf("t %q is not a whole number", rec[l.t])
+		if t, err = whole(rec[l.t]); err != nil {
+			return fmt.Errorf("column t: %w", err)
 		}
 	} else if t, err = bin(rec[l.stamp]); err != nil {
-		return err
+		return fmt.Errorf("column timestamp: %w", err)
+	}
+	if rec[l.id] == "" {
+		return fmt.Errorf("column %s is empty", l.head[l.id])
 	}
 	y := number(rec[l.value])
+	if y == y {
+		g.numbers++
+	} else if g.odd == "" && !missing(rec[l.value]) {
+		g.odd = rec[l.value]
+	}
 	if l.over >= 0 {
 		y = 100 * y / number(rec[l.over])
 		if y != y || math.IsInf(float64(y), 0) {
@@ -255,34 +319,8 @@ func (g *gather) wide(rec []string) error {
 	return nil
 }
 
-// percent says whether a metric of that name lies within 0..100.
-func percent(metric string) bool {
-	return strings.HasSuffix(metric, "_pct") || strings.Contains(metric, "_pct_") || metric == "azure_cpu"
-}
-
-// number is missing when it is not one.
-func number(s string) float32 {
-	v, err := strconv.ParseFloat(s, 32)
-	if err != nil || math.IsInf(v, 0) {
-		return float32(math.NaN())
-	}
-	return float32(v)
-}
-
-// bin reads a timestamp: RFC 3339, the same with a space, or Unix seconds.
-func bin(s string) (int, error) {
-	for _, layout := range [...]string{time.RFC3339, "2006-01-02 15:04:05", "2006-01-02T15:04:05"} {
-		if t, err := time.Parse(layout, s); err == nil {
-			return int(t.Unix() / int64(Bin/time.Second)), nil
-		}
-	}
-	if v, err := strconv.ParseFloat(s, 64); err == nil {
-		return int(v / Bin.Seconds()), nil
-	}
-	return 0, fmt.Errorf("timestamp %q is neither RFC 3339 nor Unix seconds", s)
-}
-
-func (g *gather) series(metric string) ([]Series, error) {
+// series makes series of what was gathered; bins says that the file numbered its bins.
+func (g *gather) series(metric string, bins bool) ([]Series, error) {
 	ids := make([]string, 0, len(g.by))
 	for id := range g.by {
 		ids = append(ids, id)
@@ -295,6 +333,9 @@ func (g *gather) series(metric string) ([]Series, error) {
 		lo, hi := slices.Min(c.t), slices.Max(c.t)
 		if total += hi - lo + 1; total > MaxCells {
 			return nil, fmt.Errorf("series %s spans bins %d..%d: more than %d values in all", id, lo, hi, MaxCells)
+		}
+		if d := stride(c.t); bins && d >= 60 && len(c.t) > 9 {
+			return nil, fmt.Errorf("series %s: t goes up by %d, not by 1: if it is in seconds, call the column timestamp", id, d)
 		}
 		s := Series{ID: id, Start: lo, Y: make([]float32, hi-lo+1)}
 		for k := range s.Y {
@@ -312,8 +353,24 @@ func (g *gather) series(metric string) ([]Series, error) {
 		out = append(out, s)
 		delete(g.by, id)
 	}
-	if len(out) == 0 {
-		return nil, fmt.Errorf("no rows of %s", metric)
+	switch {
+	case len(out) == 0:
+		return nil, fmt.Errorf("no rows of %s", strconv.Quote(metric))
+	case g.numbers == 0 && g.odd != "":
+		return nil, fmt.Errorf("%s has no number in any row, but for instance %q", strconv.Quote(metric), g.odd)
+	case g.numbers == 0 && !g.headless:
+		return nil, fmt.Errorf("%s has no value in any row", strconv.Quote(metric))
 	}
 	return out, nil
+}
+
+// stride is the largest number that divides the distance of all rows of a series; 0
+// with fewer than two.
+func stride(t []int) (d int) {
+	for _, x := range t {
+		for a := max(x-t[0], t[0]-x); a != 0; {
+			d, a = a, d%a
+		}
+	}
+	return d
 }

@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/foreshift/foreshift/benchmarks/forecastaware"
 	"github.com/foreshift/foreshift/benchmarks/rescheduling"
+	"github.com/foreshift/foreshift/benchmarks/results"
 	"github.com/foreshift/foreshift/benchmarks/roadef"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // processCPU is how many seconds of CPU this process has used, by all its threads.
@@ -30,7 +34,7 @@ type placeFlags struct {
 	legs                []int
 	seconds             float64
 	seed                uint64
-	out                 string
+	out, record         string
 	json                bool
 }
 
@@ -50,7 +54,11 @@ that --json reports gives the same placement, however fast the machine.`,
 			if err := o.check(c.Flags().Changed("moves")); err != nil {
 				return usageError{err}
 			}
-			return o.run(c.Context(), c.OutOrStdout())
+			report, err := o.run(c.Context(), c.OutOrStdout())
+			if err != nil || o.record == "" {
+				return err
+			}
+			return results.Append(o.record, results.Line{Bench: "foreshift bench place", Args: o.args(c), Figures: report})
 		},
 	}
 	f := c.Flags()
@@ -64,7 +72,23 @@ that --json reports gives the same placement, however fast the machine.`,
 	f.Uint64Var(&o.seed, "seed", 1, "seed of the search")
 	f.StringVar(&o.out, "out", "", "write the placement to this `file`")
 	f.BoolVar(&o.json, "json", false, "print one JSON object on the last line")
+	f.StringVar(&o.record, "record", "", "append the figures as a line of JSON to this `file`, such as benchmarks/results.jsonl")
 	return c
+}
+
+// args are the flags that say what was searched, files by their base names.
+func (o *placeFlags) args(c *cobra.Command) string {
+	var args []string
+	c.Flags().Visit(func(f *pflag.Flag) {
+		switch f.Name {
+		case "record", "out", "json", "legs":
+		case "roadef", "assignment", "rescheduling", "forecast-aware":
+			args = append(args, "--"+f.Name+"="+filepath.Base(f.Value.String()))
+		default:
+			args = append(args, "--"+f.Name+"="+f.Value.String())
+		}
+	})
+	return strings.Join(args, " ")
 }
 
 func (o *placeFlags) check(moves bool) error {
@@ -92,22 +116,23 @@ func (o *placeFlags) check(moves bool) error {
 	return nil
 }
 
-func (o *placeFlags) run(ctx context.Context, w io.Writer) error {
+// run searches, prints what was reached, and returns it.
+func (o *placeFlags) run(ctx context.Context, w io.Writer) (any, error) {
 	var report any
 	var text string
 	switch {
 	case o.model != "":
 		r, err := roadef.Run(ctx, roadef.Options{Model: o.model, Assignment: o.assignment, CPUSeconds: o.seconds, CPU: processCPU, Legs: o.legs, Seed: o.seed, Out: o.out})
 		if err != nil {
-			return err
+			return nil, err
 		}
 		report = r
-		text = fmt.Sprintf("cost         %d, at first %d\n  load       %d\n  balance    %d\n  moves      %d of processes, %d of services, %d of machines\nmoved        %d processes\nevaluations  %d, %.3g per CPU-second\n",
-			r.Objective, r.Initial, r.Cost.Load, r.Cost.Balance, r.Cost.ProcessMove, r.Cost.ServiceMove, r.Cost.MachineMove, r.Moves, r.Evaluations, r.EvaluationsPerCPUSecond)
+		text = fmt.Sprintf("cost         %d, at first %d, never below %d\n  load       %d\n  balance    %d\n  moves      %d of processes, %d of services, %d of machines\nmoved        %d processes\nevaluations  %d, %.3g per CPU-second\n",
+			r.Objective, r.Initial, r.LowerBound, r.Cost.Load, r.Cost.Balance, r.Cost.ProcessMove, r.Cost.ServiceMove, r.Cost.MachineMove, r.Moves, r.Evaluations, r.EvaluationsPerCPUSecond)
 	case o.snapshot != "":
 		r, err := rescheduling.Run(ctx, rescheduling.Options{Snapshot: o.snapshot, Moves: o.moves, CPUSeconds: o.seconds, CPU: processCPU, Seed: o.seed, Out: o.out})
 		if err != nil {
-			return err
+			return nil, err
 		}
 		report = r
 		text = fmt.Sprintf("slots        %d, at first %d, never above %d\nfragments    %.1f %% of free cores\nmoved        %d VMs of %d allowed\nevaluations  %d, %.3g per CPU-second\n",
@@ -115,15 +140,15 @@ func (o *placeFlags) run(ctx context.Context, w io.Writer) error {
 	default:
 		r, err := forecastaware.Run(ctx, forecastaware.Options{Instance: o.forecasts, CPUSeconds: o.seconds, CPU: processCPU, Seed: o.seed, Out: o.out})
 		if err != nil {
-			return err
+			return nil, err
 		}
 		report = r
 		text = fmt.Sprintf("objective    %.3f, at first %.3f, never below %.3f\n  unserved   %.3f core-slots\nmoved        %d VMs\nevaluations  %d, %.3g per CPU-second\n",
 			r.Objective, r.Initial, r.LowerBound, r.Unserved, r.Moves, r.Evaluations, r.EvaluationsPerCPUSecond)
 	}
 	if o.json {
-		return lastLine(w, report)
+		return report, lastLine(w, report)
 	}
 	_, err := io.WriteString(w, text)
-	return err
+	return report, err
 }

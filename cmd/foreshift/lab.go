@@ -71,6 +71,6 @@ func labCommand(at *place) *cobra.Command {
 		}
 		return err
 	}}
-	c.AddCommand(demo, up, down)
+	c.AddCommand(demo, up, down, labMatrixCommand(at), labHandoverCommand(at), labPartCommand())
 	return c
 }

@@ -54,9 +54,9 @@ func root() *cobra.Command {
 	at.flags(c)
 	c.AddCommand(
 		upCommand(&at), labCommand(&at),
-		statusCommand(&at), vmCommand(&at), hostCommand(&at), planCommand(&at),
+		statusCommand(&at), mapCommand(&at), vmCommand(&at), hostCommand(&at), explainCommand(&at), planCommand(&at), replayCommand(&at), policyCommand(&at),
 		pauseCommand(&at), resumeCommand(&at), modeCommand(&at), abortCommand(&at), resolveCommand(&at),
-		calendarCommand(&at), streamsCommand(&at), decodeCommand(), benchCommand(),
+		calendarCommand(&at), streamsCommand(&at), preflightCommand(&at), decodeCommand(), benchCommand(), backtestCommand(),
 		serviceCommand(&at, "forecaster"), serviceCommand(&at, "placer"), serviceCommand(&at, "actuator"),
 		serviceCommand(&at, "recorder"), serviceCommand(&at, "console"),
 		versionCommand(),

@@ -13,10 +13,11 @@ import (
 )
 
 func streamsCommand(at *place) *cobra.Command {
-	c := &cobra.Command{Use: "streams", Short: "The bus: apply or compare its streams, buckets and consumers", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c := &cobra.Command{Use: "streams", Short: "The bus: its streams, buckets, consumers, and who may do what", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	c.AddCommand(
 		changesCommand(at, "apply", "Create and update what the table says; safe to repeat", streams.Apply),
 		changesCommand(at, "diff", "Say what apply would do, and do nothing", streams.Diff),
+		authCommand(at),
 		&cobra.Command{Use: "subjects", Short: "Print the table as a page (docs/SUBJECTS.md)", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
 			return streams.WriteSubjects(c.OutOrStdout())
 		}},
@@ -29,14 +30,9 @@ func changesCommand(at *place, name, short string, do func(context.Context, *str
 	var replicas int
 	c := &cobra.Command{Use: name, Short: short, Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
 		o := streams.ApplyOptions{Replicas: replicas}
-		for h := range strings.SplitSeq(hosts, ",") {
-			if h == "" {
-				continue
-			}
-			if err := schemas.CheckToken("host", h); err != nil {
-				return usageError{err}
-			}
-			o.Hosts = append(o.Hosts, schemas.HostID(h))
+		var err error
+		if o.Hosts, err = hostList(hosts); err != nil {
+			return err
 		}
 		ctx, cancel := context.WithTimeout(c.Context(), time.Minute)
 		defer cancel()
@@ -63,4 +59,18 @@ func changesCommand(at *place, name, short string, do func(context.Context, *str
 	c.Flags().StringVar(&hosts, "hosts", "", "comma-separated host ids that need a consumer for commands")
 	c.Flags().IntVar(&replicas, "replicas", 1, "replicas of every stream")
 	return c
+}
+
+// hostList reads comma-separated host ids.
+func hostList(s string) (out []schemas.HostID, err error) {
+	for h := range strings.SplitSeq(s, ",") {
+		if h == "" {
+			continue
+		}
+		if err := schemas.CheckToken("host", h); err != nil {
+			return nil, usageError{err}
+		}
+		out = append(out, schemas.HostID(h))
+	}
+	return out, nil
 }

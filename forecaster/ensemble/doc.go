@@ -15,11 +15,16 @@
 //     bucket of leads and group of levels from what was forecast and then came, by
 //     Bernstein online aggregation, starting from the weights that pay in the series'
 //     cluster. The spread is tracked so that outer quantiles are exceeded as often as
-//     they say. An expert with nothing to go by hands its weight to the others.
+//     they say. An expert with nothing to go by hands its weight to the others, and
+//     one without a weight is not asked, but when something is to be learnt of it.
+//   - What was learnt can be written down and read again: it goes on bit by bit.
 //   - A sum of scenarios over VMs keeps the tail that co-bursting VMs have: origins
-//     and the step looked at in each slot are a function of the step alone, the same
-//     for all. A VM without history at an origin follows the others' path, scaled,
+//     and the step looked at in each slot are a function of the step alone, or were
+//     chosen for the fleet, the same for all. A VM without history at an origin follows the others' path, scaled,
 //     or one common path; never independent noise.
+//     Each VM's order of the scenarios is drawn to the fleet's, for a sum errs by what is
+//     missed of what its VMs share.
+//   - A newcomer's quantiles are wider, by what newcomers' lacked so far.
 //   - Over its scenarios a VM has the ensemble's own quantiles (Schaake shuffle:
 //     Clark et al. 2004), plus one path on which the last ten minutes persist for an
 //     hour with weight .4.

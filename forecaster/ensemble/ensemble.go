@@ -12,22 +12,30 @@ import (
 //
 // Forecast and Expert work in scratch memory of the ensemble: one goroutine owns it.
 type Ensemble struct {
-	banks []model.Experts
-	emp   *model.Empirical // nil without one: then no series counts as daily
-	names []string
-	keys  []model.Key
-	used  []bool
-	heard []uint8      // values known of each series, up to enough
-	last  schemas.Step // newest step observed
-	learn *learner
-	wait  waiting
-	tune  Tuning
+	banks  []model.Experts
+	emp    *model.Empirical // nil without one: then no series counts as daily
+	events lifter           // nil without one: then nothing known of the future is heard
+	names  []string
+	keys   []model.Key
+	used   []bool
+	heard  []uint8      // values known of each series, up to enough
+	last   schemas.Step // newest step observed
+	learn  *learner
+	wait   waiting
+	tune   Tuning
 
-	q       []schemas.Dist // scratch, one an expert
-	ok      []bool
-	weights []float32 // groups x experts
-	x       []float32
-	order   []opinion
+	q        []schemas.Dist // scratch, one an expert: what those asked said
+	asked    []bool         // by expert
+	ok       []bool         // by expert: asked and had something to say
+	weights  []float32      // buckets x groups x experts
+	x        []float32
+	share    []float32 // by expert: on its weight, see listen
+	paired   []float32 // halves x experts
+	order    []opinion
+	at       int // the bucket that paired and order are of, -1 none
+	speakers int // the experts in order
+	single   single
+	lifted   [schemas.Slots]float32
 }
 
 var _ model.Bank = (*Ensemble)(nil)
@@ -41,30 +49,51 @@ type Tuning struct {
 // New makes an ensemble of all banks there are.
 func New() *Ensemble { return Of(Banks()...) }
 
-// Of makes an ensemble of the given banks.
+// Of makes an ensemble of the given banks, which are empty. Those that can read the last
+// day of their series from the bank of empirical quantiles, which must come before
+// them, do.
 func Of(banks ...model.Experts) *Ensemble {
 	e := &Ensemble{banks: banks}
 	for _, b := range banks {
 		if emp, ok := b.(*model.Empirical); ok {
 			e.emp = emp
 		}
+		if l, ok := b.(lifter); ok {
+			e.events = l
+		}
 		e.names = append(e.names, b.Names()...)
+	}
+	for _, b := range banks {
+		if s, ok := b.(interface{ Share(*model.Empirical) }); ok && e.emp != nil {
+			s.Share(e.emp)
+		}
 	}
 	e.q = make([]schemas.Dist, len(e.names))
 	for i := range e.q {
 		e.q[i] = schemas.NewDist()
 	}
-	e.ok = make([]bool, len(e.names))
-	e.weights = make([]float32, groups*len(e.names))
+	e.ok, e.asked = make([]bool, len(e.names)), make([]bool, len(e.names))
+	e.weights = make([]float32, NumBuckets*groups*len(e.names))
+	e.share = make([]float32, len(e.names))
+	for k := range e.share {
+		e.share[k] = 1
+	}
 	e.order = make([]opinion, len(e.names))
+	e.paired = make([]float32, len(halves)*len(e.names))
 	e.learn = newLearner(e.names)
-	e.wait.experts = len(e.names)
+	e.wait = newWaiting(len(e.names))
 	e.x = make([]float32, 0, window.Rows)
 	return e
 }
 
-// enough is the number of values below which a series is not forecast.
-const enough = 6
+const (
+	enough  = 6  // values below which a series is not forecast
+	grownUp = 72 // values from which it is no newcomer
+)
+
+// youth is how new series i is, from 1 to 0: so much of what newcomers' quantiles lack is
+// added to its own.
+func (e *Ensemble) youth(i int) float32 { return 1 - float32(e.heard[i])/grownUp }
 
 // Names of the experts, in the order of the weights.
 func (e *Ensemble) Names() []string { return e.names }
@@ -104,13 +133,13 @@ func (e *Ensemble) Remove(i int) {
 func (e *Ensemble) Observe(s schemas.Step, y []float32, known model.Regressors) {
 	if s > e.last && !e.tune.NoLearning {
 		for i := range min(len(y), len(e.keys)) {
-			if e.used[i] && y[i] == y[i] {
+			if e.used[i] && y[i]-y[i] == 0 {
 				e.settle(i, s, y[i])
 			}
 		}
 	}
 	for i := range min(len(y), len(e.keys)) {
-		if y[i] == y[i] && e.heard[i] < enough {
+		if y[i]-y[i] == 0 && e.heard[i] < grownUp {
 			e.heard[i]++
 		}
 	}
@@ -133,10 +162,10 @@ func (e *Ensemble) settle(i int, s schemas.Step, y float32) {
 			e.wait.from[n] = 0
 			continue
 		}
-		q := e.wait.row(n)
+		q := e.wait.get(n)
 		at := len(e.names) * groups
 		b := BucketOf(slot)
-		e.learn.learn(i, b, y, q[:at], q[at:], 1/float32(size))
+		e.learn.learn(i, b, y, q[:at], q[at:], 1/float32(size), e.youth(i))
 	}
 }
 
@@ -149,13 +178,14 @@ func (e *Ensemble) Refit(i int, w window.View, seed uint64) error {
 	}
 	e.x = w.Series(e.keys[i].Resource, e.x)
 	known := uint8(0)
-	for n := len(e.x) - 1; n >= 0 && known < enough; n-- {
+	for n := len(e.x) - 1; n >= 0 && known < grownUp; n-- {
 		if e.x[n] == e.x[n] {
 			known++
 		}
 	}
 	e.heard[i] = max(e.heard[i], known)
 	e.learn.cluster[i] = clusterOf(e.strength(i), e.x)
+	e.learn.fine[i] = fineness(e.x)
 	if e.tune.NoLearning {
 		return nil
 	}
@@ -189,22 +219,14 @@ func (e *Ensemble) Forecast(i int, g schemas.Grid, known model.Regressors, dst *
 		}
 		return
 	}
-	k := 0
-	for _, b := range e.banks {
-		for x := range b.Names() {
-			e.ok[k] = b.Expert(i, x, g, known, &e.q[k])
-			k++
-		}
-	}
-	b := -1
+	s := g.Start - 1
+	capture := e.Captures(s) && s == e.last && !e.tune.NoLearning
+	e.weigh(i, g.Start > e.last+1)
+	e.ask(i, g, known, capture)
 	for s := range schemas.Slots {
-		if at := e.bucket(g, s); at != b {
-			b = at
-			e.learn.weigh(i, b, e.weights)
-		}
-		e.mix(s, dst.At(s))
+		e.slot(i, g, known, s, dst.At(s))
 	}
-	if s := g.Start - 1; e.Captures(s) && s == e.last && !e.tune.NoLearning {
+	if capture {
 		e.capture(i, s, dst)
 	}
 	if e.tune.NoTracking {
@@ -215,6 +237,68 @@ func (e *Ensemble) Forecast(i int, g schemas.Grid, known model.Regressors, dst *
 	}
 }
 
+// slot mixes one slot. Where nobody with a weight has a word on it, whoever has one
+// counts.
+func (e *Ensemble) slot(i int, g schemas.Grid, known model.Regressors, s int, q []float32) {
+	b := e.bucket(g, s)
+	if b != e.at {
+		e.at, e.speakers = b, e.pair(b, false)
+	}
+	if e.mix(e.speakers, s, q) {
+		return
+	}
+	e.ask(i, g, known, true)
+	e.mix(e.pair(b, true), s, q)
+	e.at = -1
+}
+
+// weigh gets the weights of series i in all buckets, or in the last alone.
+func (e *Ensemble) weigh(i int, lastOnly bool) {
+	size := groups * len(e.names)
+	for b := range NumBuckets {
+		if w := e.weights[b*size : (b+1)*size]; lastOnly && b < NumBuckets-1 {
+			clear(w)
+		} else {
+			e.learn.weigh(i, b, w)
+		}
+	}
+	clear(e.asked)
+	clear(e.ok)
+	e.at = -1
+}
+
+// ask lets the experts that have a weight somewhere, or all, speak of the grid. The
+// others cost more time than anything else in a forecast.
+func (e *Ensemble) ask(i int, g schemas.Grid, known model.Regressors, all bool) {
+	told, concerned := known, e.concerned(i, &known)
+	if concerned {
+		told = model.Regressors{}
+		e.lifts(i, g, known)
+	}
+	k := 0
+	for _, b := range e.banks {
+		for x := range b.Names() {
+			if !e.asked[k] && (all || e.counts(k)) {
+				e.asked[k], e.ok[k] = true, b.Expert(i, x, g, told, &e.q[k])
+				if concerned && e.ok[k] {
+					e.raise(&e.q[k])
+				}
+			}
+			k++
+		}
+	}
+}
+
+// counts says whether expert k has a weight in any bucket.
+func (e *Ensemble) counts(k int) bool {
+	for at := k; at < len(e.weights); at += len(e.names) {
+		if e.weights[at] > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // bucket is the bucket of a slot; on a grid that begins later than the next step all
 // slots are of the longest leads.
 func (e *Ensemble) bucket(g schemas.Grid, slot int) int {
@@ -222,109 +306,4 @@ func (e *Ensemble) bucket(g schemas.Grid, slot int) int {
 		return NumBuckets - 1
 	}
 	return BucketOf(slot)
-}
-
-// mix combines what the experts said of a slot, level by level.
-func (e *Ensemble) mix(s int, q []float32) {
-	for l := range q {
-		n := e.sorted(s, l)
-		if n == 0 {
-			q[l] = schemas.NaN()
-			continue
-		}
-		q[l] = trimmed(e.order[:n])
-	}
-	model.Tidy(q)
-}
-
-// opinion is an expert's quantile and its weight.
-type opinion struct{ q, w float32 }
-
-// sorted fills e.order with the opinions on a level of a slot that have a weight, by
-// quantile; if none has, with all there are, alike.
-func (e *Ensemble) sorted(s, l int) (n int) {
-	a, b := levelGroup[l][0]*len(e.names), levelGroup[l][1]*len(e.names)
-	for pass := 0; pass < 2 && n == 0; pass++ {
-		for k := range e.q {
-			v := e.q[k].Q[s*schemas.NumLevels+l]
-			w := e.weights[a+k] + e.weights[b+k]
-			if pass == 1 {
-				w = 1
-			}
-			if !e.ok[k] || v != v || w <= 0 {
-				continue
-			}
-			i := n
-			for ; i > 0 && e.order[i-1].q > v; i-- {
-				e.order[i] = e.order[i-1]
-			}
-			e.order[i] = opinion{v, w}
-			n++
-		}
-	}
-	return n
-}
-
-// trimmed is the mean of the opinions between the trim and 1 - trim quantile by
-// weight: the mean where experts are close, and unmoved by a minority that is far off.
-func trimmed(o []opinion) float32 {
-	var total float32
-	for _, x := range o {
-		total += x.w
-	}
-	lo, hi := trim*total, (1-trim)*total
-	var sum, at float32
-	for _, x := range o {
-		from, to := max(at, lo), min(at+x.w, hi)
-		if to > from {
-			sum += (to - from) * (x.q - o[0].q)
-		}
-		at += x.w
-	}
-	return o[0].q + sum/(hi-lo)
-}
-
-// widen puts the quantiles at their tracked distance from the median.
-func (e *Ensemble) widen(i, b int, q []float32) {
-	l := e.learn
-	at := (i*NumBuckets + b) * groups
-	pool := l.breadth[(int(l.cluster[i])*NumBuckets+b)*groups:]
-	m := q[schemas.NumLevels/2]
-	var f [groups]float32
-	for g := range f {
-		f[g] = widthOf(l.width[at+g] + pool[g])
-	}
-	for k := range q {
-		if k != schemas.NumLevels/2 {
-			q[k] = m + (q[k]-m)*(f[levelGroup[k][0]]+f[levelGroup[k][1]])/2
-		}
-	}
-	model.Tidy(q)
-}
-
-// capture keeps the experts' quantiles of the buckets whose turn it is.
-func (e *Ensemble) capture(i int, s schemas.Step, dst *schemas.Dist) {
-	phase := int(e.keys[i].Hash() % 16)
-	for b := range NumBuckets {
-		n, slot, ok := target(i, b, s, phase)
-		if !ok {
-			continue
-		}
-		e.wait.from[n] = s + 1 + schemas.Step(schemas.SlotOffset(slot))
-		e.wait.slot[n] = uint8(slot)
-		row := e.wait.row(n)
-		for k := range e.q {
-			q := e.q[k].At(slot)
-			for g, l := range groupLevel {
-				row[k*groups+g] = q[l]
-				if !e.ok[k] {
-					row[k*groups+g] = schemas.NaN()
-				}
-			}
-		}
-		q := dst.At(slot)
-		for g, l := range groupLevel {
-			row[len(e.q)*groups+g] = q[l]
-		}
-	}
 }

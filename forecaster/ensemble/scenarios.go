@@ -1,7 +1,8 @@
 package ensemble
 
 import (
-	"github.com/cespare/xxhash/v2"
+	"math"
+
 	"github.com/foreshift/foreshift/forecaster/window"
 	"github.com/foreshift/foreshift/schemas"
 )
@@ -15,61 +16,39 @@ const (
 	persistPart = .4 // its weight there
 	persistMean = 2  // steps whose mean persists: ten minutes
 	levelSteps  = 3  // steps whose mean is the level at an origin
+	levelFor    = 12 // steps after which 1/e of that level is still looked at
+	together    = .5 // weight of the fleet's rank beside a VM's own
 )
 
-// Origins gives the past steps whose aftermath the scenarios follow: first the same
-// time of day on the days before, shifted by a few steps when a day serves twice,
-// then the recent past. It depends on the step and on how many steps of history the
-// fleet has, nothing else.
-func Origins(issued schemas.Step, history int) [K]schemas.Step {
-	var o [K]schemas.Step
-	if history < day { // no day to look back on: spread over what there is
-		for k := range o {
-			o[k] = issued - schemas.Step(max(1, history*(k+1)/(K+2)))
-		}
-		return o
+// held is the part of the level at the origin that is taken off what came in a slot: what
+// a VM did at one moment says how the next hour differed from it, and nothing of the
+// evening.
+var held = func() (a [schemas.Slots]float32) {
+	for s := range a {
+		a[s] = float32(math.Exp(-float64(schemas.SlotOffset(s)) / levelFor))
 	}
-	days := min(7, history/day)
-	const daily = 7
-	for k := 0; k < daily; k++ {
-		round := k / days
-		shift := (round + 1) / 2 * 5
-		if round%2 == 0 {
-			shift = -shift
-		}
-		jitter := int(hash(issued, k, 0)%5) - 2
-		o[k] = issued - schemas.Step(day*(1+k%days)-shift-jitter)
-	}
-	for k, back := range [K - daily]schemas.Step{12, 24, 48, 96, 192} {
-		o[daily+k] = issued - back
-	}
-	return o
-}
-
-// hash is xxhash64 of a step and two small numbers: chance with a name.
-func hash(s schemas.Step, a, b int) uint64 {
-	var x [16]byte
-	for i := range 8 {
-		x[i] = byte(uint64(s) >> (8 * i))
-	}
-	x[8], x[9], x[12], x[13] = byte(a), byte(a>>8), byte(b), byte(b>>8)
-	return xxhash.Sum64(x[:])
-}
+	return a
+}()
 
 // Joint makes the scenarios of one issue: Begin, then Join for every VM of the
 // fleet, then Paths for each.
 type Joint struct {
-	issued  schemas.Step
-	period  schemas.Step
-	Origins [K]schemas.Step
-	Weight  []float32                            // (K+1) x slots
-	step    [K][schemas.Slots]schemas.Step       // the past step whose demand stands for the slot
-	sum     [K][schemas.Slots][resources]float64 // of scaled changes over the VMs joined
-	count   [K][schemas.Slots][resources]int32
-	common  [K][schemas.Slots]float32 // where nobody has history: one path for all
-	rank    [K]levelAt
-	key     [K]float32
-	change  [K][schemas.Slots]float32
+	chosen   []schemas.Step // by SetOrigins at chosenAt; nil: Origins
+	chosenAt schemas.Step
+	issued   schemas.Step
+	period   schemas.Step
+	Origins  [K]schemas.Step
+	Weight   []float32                            // (K+1) x slots
+	step     [K][schemas.Slots]schemas.Step       // the past step whose demand stands for the slot
+	sum      [K][schemas.Slots][resources]float64 // of scaled changes over the VMs joined
+	total    [schemas.Slots][resources][K]float64 // of changes as they are
+	ranks    [schemas.Slots][resources][K]int8    // of total
+	ranked   bool                                 // ranks are of what was joined
+	count    [K][schemas.Slots][resources]int32
+	common   [K][schemas.Slots]float32 // where nobody has history: one path for all
+	rank     [K]levelAt
+	key      [K]float32
+	change   [K][schemas.Slots]float32
 }
 
 const resources = schemas.ScenarioResources
@@ -84,9 +63,11 @@ type levelAt struct {
 func (j *Joint) Begin(issued schemas.Step, history int) {
 	j.issued = issued
 	j.period = schemas.Step(max(1, min(day, history)))
-	j.Origins = Origins(issued, history)
+	j.Origins = j.originsAt(issued, history)
 	j.Weight = make([]float32, (K+1)*schemas.Slots)
 	clear(j.sum[:])
+	clear(j.total[:])
+	j.ranked = false
 	clear(j.count[:])
 	for k := range j.step {
 		for s := range j.step[k] {
@@ -113,26 +94,33 @@ func (j *Joint) Begin(issued schemas.Step, history int) {
 	}
 }
 
-// changes fills j.change with the change of demand from each origin's level to each
-// slot, NaN where the window has none, and gives the series' scale.
+// changes fills j.change with how demand in each slot differed from its mean, less what
+// is held of that at the origin; NaN where the window has none. It gives that mean, the
+// series' scale.
 func (j *Joint) changes(v *window.View, r schemas.Resource) (scale float32) {
 	var sum float64
 	n := 0
 	for k := range j.change {
-		level := levelOf(v, r, j.Origins[k], levelSteps)
 		for s := range j.change[k] {
 			y := v.At(r, int(j.step[k][s]-v.First))
 			if y == y {
 				sum += float64(y)
 				n++
 			}
-			j.change[k][s] = y - level
+			j.change[k][s] = y
 		}
 	}
 	if n == 0 {
 		return schemas.NaN()
 	}
-	return float32(sum / float64(n))
+	scale = float32(sum / float64(n))
+	for k := range j.change {
+		level := levelOf(v, r, j.Origins[k], levelSteps) - scale
+		for s, y := range j.change[k] {
+			j.change[k][s] = y - scale - held[s]*level
+		}
+	}
+	return scale
 }
 
 // levelOf is the mean of the last n steps up to s, NaN when all are missing.
@@ -148,9 +136,10 @@ func levelOf(v *window.View, r schemas.Resource, s schemas.Step, n int) float32 
 	return sum / float32(k)
 }
 
-// Join adds a VM to the common path that VMs without history follow. The order of
-// VMs must be the same in every run.
+// Join adds a VM to the common path, which VMs without history follow and the others are
+// drawn to. The order of VMs must be the same in every run.
 func (j *Joint) Join(v *window.View) {
+	j.ranked = false
 	for r := range resources {
 		scale := j.changes(v, schemas.Resource(r))
 		if !(scale > 0) {
@@ -161,6 +150,7 @@ func (j *Joint) Join(v *window.View) {
 				if d == d {
 					j.sum[k][s][r] += float64(d / scale)
 					j.count[k][s][r]++
+					j.total[s][r][k] += float64(d)
 				}
 			}
 		}
@@ -169,8 +159,11 @@ func (j *Joint) Join(v *window.View) {
 
 // Paths writes the VM's scenarios, K+1 x slots x {cpu, mem}, into dst: along each
 // origin's path the VM takes the quantile of dist (cpu, mem) that the origin's rank
-// among the origins says.
+// among the origins says, its own and, with a part, the fleet's: a dozen moments are too
+// few to tell what VMs share from what each does by itself, and a sum errs by what is
+// missed of the former.
 func (j *Joint) Paths(v *window.View, dist [resources]schemas.Dist, dst []float32) {
+	j.rankTotals()
 	for r := range resources {
 		if q := dist[r].Q[0]; q != q { // no forecast, no paths
 			for i := r; i < len(dst); i += resources {
@@ -223,9 +216,42 @@ func (j *Joint) place(s, r int, q []float32, dst []float32) {
 		}
 		order[i] = int8(k)
 	}
+	var drawn [K]float32
+	for n, k := range order {
+		drawn[k] = float32(n) + together*float32(j.ranks[s][r][k])
+	}
+	for n, k := range order {
+		i := n
+		for i > 0 && drawn[k] < drawn[order[i-1]] {
+			order[i] = order[i-1]
+			i--
+		}
+		order[i] = k
+	}
 	for n, k := range order {
 		at := j.rank[n]
 		dst[(int(k)*schemas.Slots+s)*resources+r] = max(0, q[at.lo]+at.f*(q[at.lo+1]-q[at.lo]))
+	}
+}
+
+// rankTotals ranks the scenarios by what the VMs joined do together in each slot.
+func (j *Joint) rankTotals() {
+	if j.ranked {
+		return
+	}
+	j.ranked = true
+	for s := range j.total {
+		for r := range j.total[s] {
+			t, rank := &j.total[s][r], &j.ranks[s][r]
+			for k := range t {
+				rank[k] = 0
+				for i := range t {
+					if t[i] < t[k] || t[i] == t[k] && i < k {
+						rank[k]++
+					}
+				}
+			}
+		}
 	}
 }
 

@@ -59,18 +59,23 @@ func upTo(w *window.View, n int) window.View {
 }
 
 // take copies what the only series of another learner has learnt to series i, expert
-// by expert's name.
+// by expert's name. Its mix is worse than that of all experts, so that regrets against
+// it are too large; they are lowered to say only which of its experts is the best, and
+// nothing against those that did not take part.
 func (l *learner) take(i int, from *learner, names, theirs []string) {
 	for c := range cell {
+		best := from.reg[c*from.experts]
+		for _, r := range from.reg[c*from.experts+1 : (c+1)*from.experts] {
+			best = max(best, r)
+		}
 		for k, name := range names {
 			for j, other := range theirs {
 				if name == other {
-					l.reg[(i*cell+c)*l.experts+k] = from.reg[c*from.experts+j]
-					l.vol[(i*cell+c)*l.experts+k] = from.vol[c*from.experts+j]
+					l.reg[(i*cell+c)*l.experts+k] = from.reg[c*from.experts+j] - max(best, 0)
 				}
 			}
 		}
-		l.top[i*cell+c], l.width[i*cell+c] = from.top[c], from.width[c]
+		l.vol[i*cell+c], l.top[i*cell+c], l.width[i*cell+c] = from.vol[c], from.top[c], from.width[c]
 	}
 	copy(l.seen[i*NumBuckets:(i+1)*NumBuckets], from.seen)
 }

@@ -241,8 +241,23 @@ func TestStateRoundTripAndReuse(t *testing.T) {
 	if !slices.Equal(p.Q, q.Q) {
 		t.Fatal("forecasts differ after a round trip")
 	}
-	if again := other.Add(model.Key{VM: schemas.VMID{3}}); again != a {
+	if again := other.Add(model.Key{VM: schemas.VMID{3}}); again != a || b.Add(model.Key{VM: schemas.VMID{3}}) != a {
 		t.Fatalf("index %d, want %d", again, a)
+	}
+	// and both go on alike, to the last bit, through a gap and refits
+	v := windowOf(Generate(5, 1, 2)[0].Y, schemas.CPU, start-2*day+40).View()
+	for s := schemas.Step(40); s < 120; s += 1 + s%7/6*9 {
+		for _, bank := range []*Bank{b, other} {
+			bank.Observe(start+s, []float32{float32(s % 11), 3}, model.Regressors{})
+			if s%24 == 0 {
+				if err := bank.Refit(c, v, 1); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if !bytes.Equal(b.AppendState(nil), other.AppendState(nil)) {
+			t.Fatalf("states differ %d steps on", s-40)
+		}
 	}
 }
 

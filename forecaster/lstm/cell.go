@@ -208,6 +208,16 @@ func squash(x float32) float32 {
 	return x / (1 + .2*x)
 }
 
+// clock is sine and cosine of the time of day and of the week.
+var clock = func() (t [week][4]float32) {
+	for s := range t {
+		sh, ch := math.Sincos(2 * math.Pi * float64(s%day) / day)
+		sw, cw := math.Sincos(2 * math.Pi * float64(s) / week)
+		t[s] = [4]float32{float32(sh), float32(ch), float32(sw), float32(cw)}
+	}
+	return t
+}()
+
 // inputsAt writes what the network sees at step s into dst [inputs].
 func (c cell) inputsAt(s schemas.Step, r schemas.Resource, dst []float32) {
 	clear(dst)
@@ -259,10 +269,7 @@ func (c cell) inputsAt(s schemas.Step, r schemas.Resource, dst []float32) {
 		dst[9] = 1
 	}
 	dst[10] = float32(age) / recent
-	h, w := 2*math.Pi*float64(s%day)/day, 2*math.Pi*float64(s%week)/week
-	sh, ch := math.Sincos(h)
-	sw, cw := math.Sincos(w)
-	dst[11], dst[12], dst[13], dst[14] = float32(sh), float32(ch), float32(sw), float32(cw)
+	copy(dst[11:15], clock[s%week][:])
 	switch r {
 	case schemas.Memory:
 		dst[15] = 1

@@ -186,3 +186,18 @@ func TestExp(t *testing.T) {
 		}
 	}
 }
+
+func TestSigmoids(t *testing.T) {
+	var x []float32
+	for v := float32(-200); v < 200; v += .0037 {
+		x = append(x, v)
+	}
+	x = append(x, float32(math.Inf(1)), float32(math.Inf(-1)))
+	got := append([]float32(nil), x...)
+	sigmoids(got)
+	for i, v := range x {
+		if want := 1 / (1 + math.Exp(-float64(v))); math.Abs(float64(got[i])-want) > 2e-6 {
+			t.Fatalf("of %v: %v, want %v", v, got[i], want)
+		}
+	}
+}

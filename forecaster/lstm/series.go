@@ -24,10 +24,12 @@ func FromView(vm schemas.VMID, v window.View) []Series {
 	for r := range schemas.Resource(schemas.NumResources) {
 		s := Series{VM: vm, Resource: r, First: v.First, Y: v.Series(r, nil)}
 		n := 0
-		for _, y := range s.Y {
-			if y == y {
-				n++
+		for k, y := range s.Y {
+			if y-y != 0 || y < 0 { // no demand
+				s.Y[k] = schemas.NaN()
+				continue
 			}
+			n++
 		}
 		if n >= day {
 			out = append(out, s)

@@ -86,9 +86,12 @@ func TestFineTuneAdoptsOnlyTheBetter(t *testing.T) {
 			t.Fatal("the weights handed in were changed")
 		}
 	}
-	same, err := FineTune(from, all, 1, 0, nil)
-	if err != nil || same.Adopted || same.Weights != from {
-		t.Fatalf("nothing was learnt and yet: %+v, %v", same, err)
+	still, err := NewTuner(from, all, Options{Seed: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if same := still.Result(); same.Adopted || same.Weights != from {
+		t.Fatalf("nothing was learnt and yet: %+v", same)
 	}
 	if _, err := FineTune(from, all[:5], 1, 10, nil); err == nil {
 		t.Fatal("nobody was left to judge by")

@@ -205,23 +205,17 @@ type Tuned struct {
 // Margin is by how much fine-tuned weights must be better to be adopted.
 const Margin = .002
 
-// FineTune goes on training from weights on the fleet's own series, with a fifth of
-// the VMs held back to judge by. An update costs about 50 ms of CPU, on up to two
-// cores. More, which may be nil, is asked ten times on the way whether to go on.
+// FineTune runs a [Tuner] to its end. More, which may be nil, is asked at each
+// judgement whether to go on.
 func FineTune(from *Weights, series []Series, seed uint64, updates int, more func() bool) (Tuned, error) {
-	train, held := Split(series, seed, .2)
-	if len(held) < 8 {
-		return Tuned{}, fmt.Errorf("lstm: fine-tuning needs 8 series of other VMs to judge by, has %d of %d", len(held), len(series))
-	}
-	t, err := NewTrainer(from, train, held, Options{Seed: seed, Rate: 5e-4, Updates: updates, Every: max(1, updates/10)})
+	t, err := NewTuner(from, series, Options{Seed: seed, Updates: updates})
 	if err != nil {
 		return Tuned{}, err
 	}
-	out := Tuned{Weights: from, Before: Judge(from, t.held), Train: len(train), Held: len(held)}
-	best, after := t.Train(updates, func(int, float64) bool { return more == nil || more() })
-	out.After = after
-	if after < out.Before-Margin {
-		out.Weights, out.Adopted = best, true
+	for t.Tune(t.t.opt.Every) {
+		if more != nil && !more() {
+			break
+		}
 	}
-	return out, nil
+	return t.Result(), nil
 }

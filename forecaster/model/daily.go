@@ -38,6 +38,22 @@ func dailyCurve(c []float32, s schemas.Step) float64 {
 	return y
 }
 
+// less writes z without the profile of coefficients c into dst; the first value is that
+// of step from.
+func less(z []float64, c []float32, from schemas.Step, dst []float64) {
+	var curve [day]float64
+	for t := range min(len(z), day) {
+		curve[t] = dailyCurve(c, from+schemas.Step(t))
+	}
+	at := 0
+	for t, y := range z {
+		dst[t] = y - curve[at]
+		if at++; at == day {
+			at = 0
+		}
+	}
+}
+
 // fitFourier fits level and harmonics of the day to z, whose last value is that of
 // step last, by least squares on the series filtered with 1 - rho B (Cochrane and
 // Orcutt, J. American Statistical Association 44, 1949): what is left has memory, and
@@ -55,23 +71,35 @@ func fitFourier(z []float64, last schemas.Step, atLeast, atMost int, dst []float
 	size := 1 + 2*atMost
 	var gram [dailySize * dailySize]float64
 	var cov, x [dailySize]float64
+	// The regressors are those of the time of day, so rows are summed by it first.
+	var sum, rows [day]float64
 	var total float64
 	n := 0
-	t0 := int((last - schemas.Step(len(z)-1)) % day)
+	at := int((last-schemas.Step(len(z)-1))%day) + 1
 	for t := 1; t < len(z); t++ {
-		y := z[t] - rho*z[t-1]
-		if y != y {
+		if at == day {
+			at = 0
+		}
+		if y := z[t] - rho*z[t-1]; y == y {
+			n++
+			total += y * y
+			sum[at] += y
+			rows[at]++
+		}
+		at++
+	}
+	for t := range sum {
+		if rows[t] == 0 {
 			continue
 		}
-		a, b := dailyWaves[(t0+t)%day*2*maxHarmonics:], dailyWaves[(t0+t-1)%day*2*maxHarmonics:]
+		a, b := dailyWaves[t*2*maxHarmonics:], dailyWaves[(t+day-1)%day*2*maxHarmonics:]
 		x[0] = 1 - rho
 		for k := 1; k < size; k++ {
 			x[k] = a[k-1] - rho*b[k-1]
 		}
-		n++
-		total += y * y
 		for i, v := range x[:size] {
-			cov[i] += v * y
+			cov[i] += v * sum[t]
+			v *= rows[t]
 			g := gram[i*dailySize : i*dailySize+i+1]
 			for j := range g {
 				g[j] += v * x[j]

@@ -17,5 +17,9 @@
 //     little to go by says so instead of guessing.
 //   - When a series is refitted follows from its key and the step ([Due]), never
 //     from how fast the machine is; what a refit yields depends on the window up to
-//     that step alone. So state need not be kept: a restart refits to the same.
+//     that step alone, but for what [Prophet] remembers of events.
+//   - AppendState writes all that a bank keeps, bounded and versioned: one restored
+//     goes on bit by bit as the one written down. Without a state, a refit from the
+//     window comes to the same but for that memory.
+//   - What cannot be a demand (infinite, negative, beyond 10^15) is missing.
 package model

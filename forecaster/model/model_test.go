@@ -31,6 +31,9 @@ func banks() map[string]func() Experts {
 	return map[string]func() Experts{
 		"empirical":      func() Experts { return NewEmpirical() },
 		"seasonal-naive": func() Experts { return NewSeasonalNaive() },
+		"rises":          func() Experts { return NewRises() },
+		"arima":          func() Experts { return NewARIMA() },
+		"ets":            func() Experts { return NewETS() },
 		"prophet":        func() Experts { return NewProphet() },
 	}
 }
@@ -261,21 +264,4 @@ func TestIndicesAreReused(t *testing.T) {
 			t.Fatalf("%s: refitted a series that does not exist", name)
 		}
 	}
-}
-
-func FuzzLoadState(f *testing.F) {
-	e := NewEmpirical()
-	e.Add(Key{})
-	f.Add(e.AppendState(nil))
-	f.Add([]byte{1, 5})
-	f.Fuzz(func(t *testing.T, b []byte) {
-		e := NewEmpirical()
-		if err := e.LoadState(b); err != nil {
-			return
-		}
-		d := schemas.NewDist()
-		for i := range e.keys {
-			e.Forecast(i, schemas.Grid{Start: 10}, Regressors{}, &d)
-		}
-	})
 }

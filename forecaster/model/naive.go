@@ -12,9 +12,10 @@ import (
 // others as much as an expert.
 type SeasonalNaive struct {
 	ring
-	err  []float32 // n x levels: quantiles of y(t) - y(t-day)
-	x    []float32
-	pool []float32
+	err    []float32 // n x levels: quantiles of y(t) - y(t-day)
+	x      []float32
+	pool   []float32
+	sorter sorter
 }
 
 // NewSeasonalNaive makes an empty bank.
@@ -29,26 +30,21 @@ var naiveNames = []string{"seasonal-naive"}
 
 // Add implements [Bank].
 func (n *SeasonalNaive) Add(k Key) int {
-	i, fresh := n.add(k)
-	if fresh {
-		n.err = append(n.err, make([]float32, levels)...)
-	}
-	fill(n.err[i*levels : (i+1)*levels])
+	i := n.add(k)
+	n.err = Grown(n.err, i, levels)
+	fill(row(n.err, i, levels))
 	return i
 }
-
-// Remove implements [Bank].
-func (n *SeasonalNaive) Remove(i int) { n.remove(i) }
 
 // Observe implements [Bank].
 func (n *SeasonalNaive) Observe(s schemas.Step, y []float32, _ Regressors) { n.observe(s, y) }
 
 // Refit implements [Bank].
 func (n *SeasonalNaive) Refit(i int, w window.View, _ uint64) error {
-	if i < 0 || i >= len(n.keys) || !n.used[i] {
+	if !n.has(i) {
 		return fmt.Errorf("model seasonal-naive: refit of unknown series %d", i)
 	}
-	x := w.Series(n.keys[i].Resource, n.x)
+	x := n.history(i, &w, n.x)
 	n.refill(i, x, w.Last())
 	x, _ = learnable(n.keys[i], &w, x)
 	pool := n.pool[:0]
@@ -62,7 +58,7 @@ func (n *SeasonalNaive) Refit(i int, w window.View, _ uint64) error {
 		fill(dst)
 		return nil
 	}
-	sortedQuantiles(pool, dst)
+	n.sorter.quantiles(pool, dst)
 	return nil
 }
 
@@ -102,8 +98,15 @@ func (n *SeasonalNaive) Expert(i, _ int, g schemas.Grid, _ Regressors, dst *sche
 	return any
 }
 
+func (n *SeasonalNaive) tables() []table { return append(n.ring.tables(), table{levels, &n.err}) }
+
 // AppendState implements [Bank].
-func (n *SeasonalNaive) AppendState(b []byte) []byte { return n.appendState(b, n.err) }
+func (n *SeasonalNaive) AppendState(b []byte) []byte { return n.appendState(b, n.tables()) }
 
 // LoadState implements [Bank].
-func (n *SeasonalNaive) LoadState(b []byte) error { return n.loadState(b, &n.err) }
+func (n *SeasonalNaive) LoadState(b []byte) error {
+	if _, err := n.loadState(b, n.tables(), false); err != nil {
+		return fmt.Errorf("model seasonal-naive: %w", err)
+	}
+	return nil
+}

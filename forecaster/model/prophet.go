@@ -1,10 +1,8 @@
 package model
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math"
-	"slices"
 
 	"github.com/foreshift/foreshift/forecaster/window"
 	"github.com/foreshift/foreshift/schemas"
@@ -35,13 +33,13 @@ import (
 // against it, and an entry seen for the first time acts by the operator's word, with
 // the uncertainty of that word in the quantiles.
 //
-// State is 2.8 KB a series, of which 1.2 are the last day. A refit takes about 1 ms,
+// State is 1 KB a series. A refit takes about 1 ms,
 // every 24 steps; a forecast about 10 us.
 type Prophet struct {
-	ring
+	roster
 	end  []schemas.Step // n: the step that level and slope speak of
 	coef []float32      // n x coefSize
-	res  []float32      // n x blocks x levels: residuals
+	res  packed         // n x blocks: residuals
 	events
 	f     *fit
 	x     []float32
@@ -63,13 +61,11 @@ const (
 	coDaily            // Fourier coefficients
 	coWeekly    = coDaily + 2*maxDaily
 	coefSize    = coWeekly + 2*maxWeekly
-	residSize   = blocks * levels
 	clipped     = .05 // share of the rows at either end that count as not the bulk
 	byHour      = .7  // weight of the residuals of the time of day, against those of
 	recentDays  = 3   // the last days at all hours
 	changesADay = dayBlocks / changeEvery
-	mostValue   = 1e15 // beyond it a value is no measurement
-	mostAhead   = 2    // days the trend is followed, should refits fail to come
+	mostAhead   = 2 // days the trend is followed, should refits fail to come
 )
 
 // NewProphet makes an empty bank.
@@ -87,31 +83,28 @@ func (p *Prophet) Names() []string { return prophetNames }
 
 // Add implements [Bank].
 func (p *Prophet) Add(k Key) int {
-	i, fresh := p.add(k)
-	if fresh {
-		p.end = append(p.end, 0)
-		p.coef = append(p.coef, make([]float32, coefSize)...)
-		p.res = append(p.res, make([]float32, residSize)...)
-		p.events.grow()
-	}
-	p.end[i] = 0
+	i := p.add(k)
+	p.end = Grown(p.end, i, 1)
+	p.coef = Grown(p.coef, i, coefSize)
+	p.res.grow(i, blocks)
+	p.events.grow(i)
 	fill(p.coef[i*coefSize : (i+1)*coefSize])
-	fill(p.res[i*residSize : (i+1)*residSize])
-	p.events.forget(i)
 	return i
 }
 
 // Remove implements [Bank].
 func (p *Prophet) Remove(i int) {
-	p.remove(i)
-	if i >= 0 && i < len(p.keys) {
-		p.events.forget(i)
+	if p.has(i) {
+		p.roster.Remove(i)
+		p.events.grow(i) // what it knew of events is shared no more
 	}
 }
 
 // Observe implements [Bank]. It keeps known for the next refits.
-func (p *Prophet) Observe(s schemas.Step, y []float32, known Regressors) {
-	p.observe(s, y)
+func (p *Prophet) Observe(s schemas.Step, _ []float32, known Regressors) {
+	if _, ok := p.arrive(s); !ok {
+		return
+	}
 	p.known = known
 	if s%RefitEvery == 0 {
 		p.share()
@@ -120,26 +113,23 @@ func (p *Prophet) Observe(s schemas.Step, y []float32, known Regressors) {
 
 // Refit implements [Bank].
 func (p *Prophet) Refit(i int, w window.View, _ uint64) error {
-	if i < 0 || i >= len(p.keys) || !p.used[i] {
+	if !p.has(i) {
 		return fmt.Errorf("model prophet: refit of unknown series %d", i)
 	}
-	x := w.Series(p.keys[i].Resource, p.x)
-	p.refill(i, x, w.Last())
+	x := p.history(i, &w, p.x)
 	x, last := learnable(p.keys[i], &w, x)
 	co := p.coef[i*coefSize : (i+1)*coefSize]
 	fill(co)
 	p.pool = p.pool[:0]
-	for k, v := range x {
-		if !(v >= -mostValue && v <= mostValue) {
-			x[k] = schemas.NaN()
-			continue
+	for _, v := range x {
+		if v == v {
+			p.pool = append(p.pool, v)
 		}
-		p.pool = append(p.pool, v)
 	}
 	if len(p.pool) < minPool {
 		return nil
 	}
-	slices.Sort(p.pool)
+	p.tod.sorter.sort(p.pool)
 	n := float32(len(p.pool) - 1)
 	f := p.f
 	start := last + 1 - schemas.Step(len(x))
@@ -232,11 +222,11 @@ func (p *Prophet) residuals(i int, x []float32, start, last schemas.Step) {
 			}
 		}
 	}
-	sortedQuantiles(p.pool, all[:])
-	res := p.res[i*residSize : (i+1)*residSize]
-	p.tod.fitBlocks(r, last, len(r), 0, res)
-	for b := 0; b < blocks; b++ {
-		q := res[b*levels : (b+1)*levels]
+	p.tod.sorter.quantiles(p.pool, all[:])
+	p.tod.fitBlocks(r, last, len(r), 0, &p.res, i*blocks)
+	for b := i * blocks; b < (i+1)*blocks; b++ {
+		var q [levels]float32
+		p.res.get(b, &q)
 		for l, v := range q {
 			if v != v {
 				q[l] = all[l]
@@ -244,6 +234,7 @@ func (p *Prophet) residuals(i int, x []float32, start, last schemas.Step) {
 				q[l] = all[l] + byHour*(v-all[l])
 			}
 		}
+		p.res.put(b, &q)
 	}
 }
 
@@ -258,7 +249,7 @@ func (p *Prophet) Expert(i, _ int, g schemas.Grid, known Regressors, dst *schema
 		fill(dst.Q)
 		return false
 	}
-	onBlocks(p.res[i*residSize:(i+1)*residSize], g, dst)
+	p.res.onBlocks(i*blocks, g, dst)
 	for s := 0; s < schemas.Slots; s++ {
 		start, n := g.Slot(s)
 		// A slot of several steps is looked at in three or four of them; that they differ
@@ -321,7 +312,7 @@ func (p *Prophet) StepQuantiles(i int, from schemas.Step, n int, at []float32, d
 	one := schemas.Dist{Q: q[:]}
 	for k := 0; k < n; k++ {
 		s := from + schemas.Step(k)
-		hourQuantiles(p.res[i*residSize:(i+1)*residSize], 2*int(mod(s, day))+1, q[:])
+		p.res.onBlock(i*blocks, 2*int(mod(s, day))+1, &q)
 		c, v := p.centre(i, s, &p.known)
 		widenBy(q[:], c, v)
 		for l, level := range at {
@@ -331,54 +322,28 @@ func (p *Prophet) StepQuantiles(i int, from schemas.Step, n int, at []float32, d
 	return true
 }
 
-// hourQuantiles interpolates between the rows of two blocks of the day; mid is in
-// half steps of the day.
-func hourQuantiles(table []float32, mid int, q []float32) {
-	mid = (mid - block + 2*day) % (2 * day)
-	a := mid / (2 * block)
-	w := float32(mid%(2*block)) / (2 * block)
-	qa, qb := table[a*levels:(a+1)*levels], table[(a+1)%blocks*levels:((a+1)%blocks+1)*levels]
-	for l := range q {
-		q[l] = qa[l] + w*(qb[l]-qa[l])
-	}
+func (p *Prophet) tables() []table {
+	return append(p.res.tables(blocks), table{1, &p.end}, table{coefSize, &p.coef},
+		table{MaxTerms, &p.class}, table{MaxTerms * effectSize, &p.effects}, table{1, &p.left})
 }
 
-// AppendState implements [Bank].
+// AppendState implements [Bank]. What is known of the future is not part of it.
 func (p *Prophet) AppendState(b []byte) []byte {
-	at := len(b)
-	b = append(b, 0, 0, 0, 0, 0, 0, 0, 0)
-	b = p.appendState(b, p.coef, p.res, p.effects)
-	binary.LittleEndian.PutUint64(b[at:], uint64(len(b)-at-8))
-	for _, e := range p.end {
-		b = binary.LittleEndian.AppendUint64(b, uint64(e))
-	}
-	return p.appendEvents(b)
+	return p.appendShared(p.appendState(b, p.tables()))
 }
 
-// LoadState implements [Bank].
+// LoadState implements [Bank]. The next Observe brings what is known of the future;
+// until then a refit would know of no events.
 func (p *Prophet) LoadState(b []byte) error {
-	d := decoder{b: b}
-	n := d.uint64()
-	if d.short || n > uint64(len(d.b)) {
-		return fmt.Errorf("model prophet: state of %d bytes is truncated", len(b))
-	}
 	var next Prophet
-	if err := next.loadState(d.take(int(n)), &next.coef, &next.res, &next.effects); err != nil {
+	rest, err := next.loadState(b, next.tables(), true)
+	if err == nil {
+		err = next.loadShared(rest)
+	}
+	if err != nil {
 		return fmt.Errorf("model prophet: %w", err)
 	}
-	series := len(next.keys)
-	if len(next.coef) != series*coefSize || len(next.res) != series*residSize || len(next.effects) != series*MaxTerms*effectSize {
-		return fmt.Errorf("model prophet: state holds %d series and tables of %d, %d, %d values", series, len(next.coef), len(next.res), len(next.effects))
-	}
-	for range series {
-		next.end = append(next.end, schemas.Step(d.uint64()))
-	}
-	next.loadEvents(&d, series)
-	if d.short || len(d.b) != 0 {
-		return fmt.Errorf("model prophet: state is truncated or %d bytes too long", len(d.b))
-	}
-	p.ring, p.coef, p.res, p.end = next.ring, next.coef, next.res, next.end
 	next.known = p.known
-	p.events = next.events
+	p.roster, p.end, p.coef, p.res, p.events = next.roster, next.end, next.coef, next.res, next.events
 	return nil
 }

@@ -2,6 +2,7 @@ package model
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math"
 
 	"github.com/foreshift/foreshift/schemas"
@@ -51,16 +52,11 @@ type sharedClass struct {
 	weight, weighted float64 // sum of precisions between series, and x coefficient
 }
 
-func (e *events) grow() {
-	e.class = append(e.class, make([]uint64, MaxTerms)...)
-	e.effects = append(e.effects, make([]float32, MaxTerms*effectSize)...)
-	e.left = append(e.left, 0)
-}
-
-func (e *events) forget(i int) {
-	clear(e.class[i*MaxTerms : (i+1)*MaxTerms])
-	clear(e.effects[i*MaxTerms*effectSize : (i+1)*MaxTerms*effectSize])
-	e.left[i] = 0
+// grow makes room for series i and forgets what its index knew.
+func (e *events) grow(i int) {
+	e.class = Grown(e.class, i, MaxTerms)
+	e.effects = Grown(e.effects, i, MaxTerms*effectSize)
+	e.left = Grown(e.left, i, 1)
 }
 
 // slot is the effect of a class on series i, nil when it has none.
@@ -382,13 +378,9 @@ func (p *Prophet) Coefficient(i int, class uint64) (b, variance float32, ok bool
 	return s[efCoef], s[efVar], true
 }
 
-func (e *events) appendEvents(b []byte) []byte {
-	for _, c := range e.class {
-		b = binary.LittleEndian.AppendUint64(b, c)
-	}
-	for _, s := range e.left {
-		b = binary.LittleEndian.AppendUint64(b, uint64(s))
-	}
+// appendShared writes what all series together know.
+func (e *events) appendShared(b []byte) []byte {
+	b = appendBool(b, e.learnt)
 	b = binary.LittleEndian.AppendUint32(b, uint32(e.classes))
 	for _, s := range e.shared[:e.classes] {
 		b = binary.LittleEndian.AppendUint64(b, s.class)
@@ -398,22 +390,17 @@ func (e *events) appendEvents(b []byte) []byte {
 	return b
 }
 
-func (e *events) loadEvents(d *decoder, series int) {
-	for range series * MaxTerms {
-		c := d.uint64()
-		e.class = append(e.class, c)
-		e.learnt = e.learnt || c != 0
-	}
-	for range series {
-		e.left = append(e.left, schemas.Step(d.uint64()))
-	}
+// loadShared reads what appendShared wrote, and no more.
+func (e *events) loadShared(b []byte) error {
+	d := decoder{b: b}
+	e.learnt = d.byte() != 0
 	n := d.count(24)
-	if n > maxClasses {
-		d.short = true
-		return
+	if d.short || n > maxClasses || len(d.b) != 24*n {
+		return fmt.Errorf("model state: %d bytes for %d shared classes, at most %d", len(b), n, maxClasses)
 	}
 	for k := range n {
 		e.shared[k] = sharedClass{d.uint64(), math.Float64frombits(d.uint64()), math.Float64frombits(d.uint64())}
 	}
 	e.classes = n
+	return nil
 }

@@ -1,10 +1,6 @@
 package model
 
-import (
-	"slices"
-
-	"github.com/foreshift/foreshift/schemas"
-)
+import "github.com/foreshift/foreshift/schemas"
 
 // quantiles writes the quantiles of sorted x at schemas.Levels into dst (Hyndman
 // and Fan's type 7: linear between order statistics); NaN when x is empty.
@@ -23,12 +19,6 @@ func quantiles(x []float32, dst []float32) {
 		}
 		dst[l] = x[i] + (at-float32(i))*(x[i+1]-x[i])
 	}
-}
-
-// sortedQuantiles sorts x and takes its quantiles.
-func sortedQuantiles(x []float32, dst []float32) {
-	slices.Sort(x)
-	quantiles(x, dst)
 }
 
 // Tidy makes quantiles honest: not negative, not decreasing with the level.

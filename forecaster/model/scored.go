@@ -19,12 +19,13 @@ import (
 type scored struct {
 	roster
 	knots []float32 // n x scoreKnots
-	err   []float32 // n x errorSize
+	err   packed    // n x numLeads
 	slope []float32 // n x numLeads
 	shape []int8    // n
 
 	x, pool []float32
 	rank    []uint64
+	sorter  sorter
 	z, r    []float64
 	got     []float64
 	said    []float64
@@ -38,9 +39,8 @@ type scored struct {
 var errorLeads = [...]int{1, 2, 3, 6, 12, 24, 48, 96, 192, 288}
 
 const (
-	numLeads  = len(errorLeads)
-	errorSize = numLeads * levels
-	maxLead   = 2 * day // a grid may begin a day after the last observation
+	numLeads = len(errorLeads)
+	maxLead  = 2 * day // a grid may begin a day after the last observation
 )
 
 // between tells for each lead which of errorLeads lies at or before it, and how far
@@ -66,24 +66,12 @@ func newScored() scored {
 		z: f64(window.Rows), r: f64(window.Rows), got: f64(window.Rows), said: f64(window.Rows), profile: f64(day), path: f64(maxLead + 1), season: f64(maxLead + 1)}
 }
 
-// grown gives table t room for n values of series i, all zero.
-func grown[T any](t []T, i, n int) []T {
-	if need := (i + 1) * n; len(t) < need {
-		t = append(t, make([]T, need-len(t))...)
-	}
-	clear(t[i*n : (i+1)*n])
-	return t
-}
-
-// row is series i's part of a table with n values a series.
-func row[T any](t []T, i, n int) []T { return t[i*n : (i+1)*n : (i+1)*n] }
-
 func (c *scored) add(k Key) int {
 	i := c.roster.add(k)
-	c.knots = grown(c.knots, i, scoreKnots)
-	c.err = grown(c.err, i, errorSize)
-	c.slope = grown(c.slope, i, numLeads)
-	c.shape = grown(c.shape, i, 1)
+	c.knots = Grown(c.knots, i, scoreKnots)
+	c.err.grow(i, numLeads)
+	c.slope = Grown(c.slope, i, numLeads)
+	c.shape = Grown(c.shape, i, 1)
 	c.forget(i)
 	return i
 }
@@ -91,27 +79,27 @@ func (c *scored) add(k Key) int {
 // forget makes series i unknown.
 func (c *scored) forget(i int) {
 	fill(row(c.knots, i, scoreKnots))
-	fill(row(c.err, i, errorSize))
+	c.err.clear(i*numLeads, numLeads)
 }
 
 // known reports whether series i was fitted.
 func (c *scored) known(i int) bool {
-	return i >= 0 && i < len(c.used) && c.used[i] && c.err[i*errorSize] == c.err[i*errorSize]
+	return i >= 0 && i < len(c.used) && c.used[i] && c.err.known(i*numLeads)
+}
+
+// tables are the parts of the state that ARIMA and ETS have in common.
+func (c *scored) tables() []table {
+	return append(c.err.tables(numLeads), table{scoreKnots, &c.knots}, table{numLeads, &c.slope}, table{1, &c.shape})
 }
 
 // minRows is the number of known values below which nothing is fitted.
 const minRows = 24
 
 // transform fits the transform of series i to x and writes its normal scores to c.z;
-// false when there are too few values. Infinite ones are missing.
+// false when there are too few values.
 func (c *scored) transform(i int, x []float32) (z []float64, constant, ok bool) {
-	for t, v := range x {
-		if math.IsInf(float64(v), 0) {
-			x[t] = schemas.NaN()
-		}
-	}
 	knots := row(c.knots, i, scoreKnots)
-	n, constant := fitScores(x, c.rank, knots)
+	n, constant := fitScores(x, c.rank, &c.sorter, knots)
 	if n < minRows {
 		c.forget(i)
 		return nil, false, false
@@ -135,8 +123,9 @@ func (c *scored) transform(i int, x []float32) (z []float64, constant, ok bool) 
 // errors known to leads too long for the history; widen makes up for errors
 // being smaller within the sample.
 func (c *scored) learn(i, n int, past func(l, h, t int) (said, got float64), sd *[numLeads]float64, widen float64) {
-	err, slope := row(c.err, i, errorSize), row(c.slope, i, numLeads)
-	fill(err)
+	slope := row(c.slope, i, numLeads)
+	c.err.clear(i*numLeads, numLeads)
+	var q [levels]float32 // of the lead before, then of this one
 	for l, h := range errorLeads {
 		stride := 1 // neighbours say much the same, the more so the longer the lead
 		if n > 2*day {
@@ -157,7 +146,6 @@ func (c *scored) learn(i, n int, past func(l, h, t int) (said, got float64), sd 
 			xy += a * b
 			m++
 		}
-		q := err[l*levels : (l+1)*levels]
 		if m < minPool {
 			if l == 0 {
 				return
@@ -167,9 +155,10 @@ func (c *scored) learn(i, n int, past func(l, h, t int) (said, got float64), sd 
 			if sd[l-1] > 0 && sd[l] > sd[l-1] {
 				ratio = float32(sd[l] / sd[l-1])
 			}
-			for k, v := range err[(l-1)*levels : l*levels] {
-				q[k] = v * ratio
+			for k := range q {
+				q[k] *= ratio
 			}
+			c.err.put(i*numLeads+l, &q)
 			continue
 		}
 		slope[l] = 1
@@ -180,7 +169,8 @@ func (c *scored) learn(i, n int, past func(l, h, t int) (said, got float64), sd 
 		for k := range pool {
 			pool[k] = float32((c.got[k] - float64(slope[l])*c.said[k]) * widen)
 		}
-		sortedQuantiles(pool, q)
+		c.sorter.quantiles(pool, q[:])
+		c.err.put(i*numLeads+l, &q)
 	}
 }
 
@@ -193,9 +183,11 @@ func (c *scored) slopeAt(i, lead int) float64 {
 
 func (c *scored) errorsAt(i, lead int, dst *[levels]float64) {
 	b := between[lead]
-	lo := row(c.err, i, errorSize)[b.l*levels:]
+	var lo, hi [levels]float32
+	c.err.get(i*numLeads+b.l, &lo)
+	c.err.get(i*numLeads+b.l+1, &hi)
 	for k := range dst {
-		dst[k] = float64(lo[k]) + b.f*float64(lo[levels+k]-lo[k])
+		dst[k] = float64(lo[k]) + b.f*float64(hi[k]-lo[k])
 	}
 }
 
@@ -245,16 +237,37 @@ func (c *scored) spreadSlots(i, first int, dst *schemas.Dist) {
 	}
 }
 
+// near is how far the parts of a mixture may lie apart, in standard deviations of their
+// errors, to be taken for one distribution that is wider.
+const near = .4
+
+// asOne says whether the equal mixture of parts at mid, with error quantiles err, is
+// near enough to one part at m whose errors are by times as far from their median.
+func asOne(mid []float64, err *[levels]float64) (m, by float64, ok bool) {
+	var v float64
+	for _, x := range mid {
+		m += x / float64(len(mid))
+	}
+	for _, x := range mid {
+		v += (x - m) * (x - m) / float64(len(mid))
+	}
+	sd := (err[levels-3] - err[2]) / (2 * 1.2816) // as if normal
+	if v > near*near*sd*sd {
+		return m, 1, false
+	}
+	if v == 0 {
+		return m, 1, true
+	}
+	return m, math.Sqrt(1 + v/(sd*sd)), true
+}
+
 // mixture gives the quantiles at schemas.Levels of the equal mixture of the
 // distribution with quantiles err shifted by each of mid (sorted).
 func mixture(mid []float64, err, dst *[levels]float64) {
-	if n := len(mid); n == 1 || mid[n-1]-mid[0] < .05*(err[levels-3]-err[2]) {
-		var m float64
-		for _, v := range mid {
-			m += v / float64(n)
-		}
+	if m, by, ok := asOne(mid, err); ok {
+		e := err[levels/2]
 		for k := range dst {
-			dst[k] = m + err[k]
+			dst[k] = m + e + (err[k]-e)*by
 		}
 		return
 	}
@@ -306,6 +319,9 @@ func mixture(mid []float64, err, dst *[levels]float64) {
 			dst[k] = y
 			if !first && f > p {
 				dst[k] = x + (y-x)*(level[k]-p)/(f-p)
+			}
+			if k > 0 && dst[k] < dst[k-1] { // by rounding
+				dst[k] = dst[k-1]
 			}
 			k++
 		}

@@ -23,7 +23,7 @@ func TestScoresRoundTrip(t *testing.T) {
 			}
 		}
 		var knots [scoreKnots]float32
-		if known, _ := fitScores(x, make([]uint64, n), knots[:]); known != n {
+		if known, _ := fitScores(x, make([]uint64, n), new(sorter), knots[:]); known != n {
 			t.Fatalf("%d of %d values", known, n)
 		}
 		if !slices.IsSorted(knots[:]) {
@@ -51,7 +51,7 @@ func TestScoresOfANormalAreItself(t *testing.T) {
 		x[k] = float32(50 + 5*rng.NormFloat64())
 	}
 	var knots [scoreKnots]float32
-	fitScores(x, make([]uint64, len(x)), knots[:])
+	fitScores(x, make([]uint64, len(x)), new(sorter), knots[:])
 	for _, z := range []float64{-1.5, -.5, 0, 1, 2} {
 		if got := toScore(knots[:], float32(50+5*z)); math.Abs(got-z) > .2 {
 			t.Errorf("score of %v deviations: %v", z, got)
@@ -61,7 +61,7 @@ func TestScoresOfANormalAreItself(t *testing.T) {
 	for k := range x {
 		x[k] = max(0, x[k]-52.15)
 	}
-	fitScores(x, make([]uint64, len(x)), knots[:])
+	fitScores(x, make([]uint64, len(x)), new(sorter), knots[:])
 	if got := toScore(knots[:], 0); math.Abs(got+.545) > .08 {
 		t.Errorf("score of a zero that is two thirds of all: %v", got)
 	}
@@ -75,7 +75,7 @@ func TestNewerValuesWeighMore(t *testing.T) {
 		}
 	}
 	var knots [scoreKnots]float32
-	fitScores(x, make([]uint64, len(x)), knots[:])
+	fitScores(x, make([]uint64, len(x)), new(sorter), knots[:])
 	// weights of the halves are 1 : 2
 	if z := slices.Index(knots[:], 10); z < 0 || math.Abs(scoreAt[z].cdf-1./3) > .06 {
 		t.Fatalf("the newer half begins at knot %d", z)
@@ -183,8 +183,11 @@ func TestMixtureAgainstDraws(t *testing.T) {
 		if !slices.IsSorted(got[:]) {
 			t.Fatal(got)
 		}
-		if mid[n-1]-mid[0] < .05*(err[levels-3]-err[2]) {
-			return // taken as one
+		if m, by, ok := asOne(mid, &err); ok { // taken for one distribution, and wider
+			if by < 1 || got[levels/2] < mid[0]+err[levels/2] || got[levels/2] > mid[n-1]+err[levels/2] {
+				t.Fatalf("at %v, %v times as wide: %v", m, by, got)
+			}
+			return
 		}
 		for k, p := range schemas.Levels {
 			if k == 0 || k == levels-1 {
@@ -254,5 +257,29 @@ func TestWaveShare(t *testing.T) {
 	fill(x)
 	if v := waveShare(x, last); v != 0 {
 		t.Errorf("nothing: %v", v)
+	}
+}
+
+// Where errors are normal, parts that are taken for one distribution give the
+// quantiles of their mixture to a few hundredths.
+func TestPartsTakenForOne(t *testing.T) {
+	var err, got [levels]float64
+	for k, q := range gauss {
+		err[k] = float64(q)
+	}
+	for _, mid := range [][]float64{{-.35, .35}, {-.5, 0, .1, .4}, {0, 0, 0, .8}} {
+		if _, _, ok := asOne(mid, &err); !ok {
+			t.Fatalf("%v: not taken for one", mid)
+		}
+		mixture(mid, &err, &got)
+		for k, p := range schemas.Levels {
+			var f float64
+			for _, m := range mid {
+				f += math.Erfc((m-got[k])/math.Sqrt2) / 2 / float64(len(mid))
+			}
+			if math.Abs(f-float64(p)) > .012 {
+				t.Errorf("%v level %v: %v lies below", mid, p, f)
+			}
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/foreshift/foreshift/forecaster/window"
+	"github.com/foreshift/foreshift/schemas"
 )
 
 // Demand is skew, bounded below and often exactly zero, while ARIMA and ETS are at
@@ -48,35 +49,21 @@ var recency = func() (w [window.Rows]float64) {
 // fitScores writes the transform of x, oldest first, NaN left out, into knots, with the newer
 // values weighing more ([recency]). keys is scratch of len(x). It gives the number
 // of values and whether all are the same; without a value knots is NaN.
-func fitScores(x []float32, keys []uint64, knots []float32) (n int, constant bool) {
+func fitScores(x []float32, keys []uint64, by *sorter, knots []float32) (n int, constant bool) {
 	keys = keys[:0]
 	var total float64
-	for t, v := range x {
-		if v != v {
-			continue
+	for age := range x { // newest first: of equal values the newer comes first
+		if v := x[len(x)-1-age]; v == v {
+			keys = append(keys, uint64(orderedBits(v))<<32|uint64(age))
+			total += recency[age]
 		}
-		b := math.Float32bits(v)
-		if b>>31 != 0 {
-			b = ^b
-		} else {
-			b |= 1 << 31
-		}
-		age := len(x) - 1 - t
-		keys = append(keys, uint64(b)<<32|uint64(age))
-		total += recency[age]
 	}
 	if len(keys) == 0 {
 		fill(knots)
 		return 0, false
 	}
-	slices.Sort(keys)
-	value := func(k uint64) float32 {
-		b := uint32(k >> 32)
-		if b>>31 != 0 {
-			return math.Float32frombits(b &^ (1 << 31))
-		}
-		return math.Float32frombits(^b)
-	}
+	by.pairs(keys)
+	value := func(k uint64) float32 { return fromOrdered(uint32(k >> 32)) }
 	// each value stands at the middle of its share of the distribution
 	below, at, y := 0., 0., value(keys[0])
 	k := 0
@@ -146,6 +133,8 @@ func toScore(knots []float32, y float32) float64 {
 // fromScore is the value whose normal score is z.
 func fromScore(knots []float32, z float64) float32 {
 	switch {
+	case z != z:
+		return schemas.NaN()
 	case z >= scoreMax:
 		far := float64(knots[scoreKnots-1]) + math.Min(z-scoreMax, scoreFar)*scoreSlope(knots)
 		return float32(math.Min(far, math.MaxFloat32))

@@ -9,14 +9,18 @@
 //
 // What is promised:
 //
-//   - The chance is of the window's maximum, directly: a logistic regression over how
-//     often such windows exceeded the limit (ever, lately, yesterday and on the days
-//     before at this time) and how near demand is now, pooled over the fleet by
-//     resource, horizon and state, and put right by an isotonic map. It is not derived
-//     from the slots' marginal quantiles as if slots were independent.
+//   - The chance is of the window's maximum, directly. It is not derived from the slots'
+//     marginal quantiles as if slots were independent. It is made from some fifty
+//     features: how often such windows exceeded the limit (in eight weeks, lately, after
+//     calm moments, yesterday and on the days and weekdays before at this time), how high
+//     demand was (over an hour up to a week, in the same window of other days), and for
+//     how long pauses between exceedances last. A logistic regression takes them, small
+//     trees add what bends and crosses, and an isotonic map puts both right: all pooled over the fleet by resource, horizon and state.
 //   - The regression starts from coefficients fitted once to public traces and moves
 //     with what the fleet itself lives through ([Head.Learn], [Head.Fit]); chances that
 //     calibrate it were given before their outcome was known.
+//   - What is remembered is bounded: of moments that came to nothing the fewer the surer
+//     they were, each for as many as it stands for. [Head.AppendState] has all of it.
 //   - A VM with less than two days of history takes part of its chance from the
 //     forecast.
 //   - A longer horizon never has a smaller chance.

@@ -1,6 +1,8 @@
 package pressure
 
 import (
+	"math"
+
 	"github.com/foreshift/foreshift/schemas"
 )
 
@@ -18,7 +20,8 @@ type Input struct {
 	Dist      schemas.Dist // empty: no forecast, so neither onset nor peak
 	Scenarios schemas.Scenarios
 	Resource  schemas.Resource
-	Long      *LongRun // counts from before Y; nil = none
+	Step      schemas.Step // of the last value of Y; 0 = not told: then time of day and the long run say nothing
+	Long      *LongRun     // what is known of longer ago; nil = nothing
 }
 
 // Estimate is what a [Head] says of it.
@@ -56,19 +59,21 @@ const (
 )
 
 // NewHead makes one that starts from [starts].
-func NewHead() *Head { return NewHeadOf(Kept) }
+func NewHead() *Head { return NewHeadOf(Kept, ridge) }
 
-// NewHeadOf makes one that remembers up to keep examples a model.
-func NewHeadOf(keep int) *Head {
+// NewHeadOf makes one that remembers up to keep examples a model and is pulled to its
+// start by pull, see [logistic].
+func NewHeadOf(keep int, pull float64) *Head {
 	h := &Head{}
 	for r := range h.models {
 		for i := range h.models[r] {
 			for s := range h.models[r][i] {
 				l := &h.models[r][i][s]
 				l.keep, l.share = keep, float64(schemas.Horizons[i])/now
-				l.ridge = ridge * l.share
+				l.ridge = pull * math.Sqrt(l.share)
 				l.w0 = starts[i][s]
 				l.w = l.w0
+				l.bends, l.apart = s == calm, l.share > 1
 			}
 		}
 	}
@@ -84,52 +89,68 @@ func (h *Head) stateAt(o int) int {
 }
 
 // LearnEvery is the number of steps between two calls of [Head.Learn] for a VM, FitEvery
-// that between two of [Head.Fit].
+// that between two fits of a model.
 const (
 	LearnEvery = now
-	FitEvery   = schemas.StepsPerDay / 2
+	FitEvery   = schemas.StepsPerDay
 )
 
 // minLearn is the history below which a moment is no lesson.
 const minLearn = schemas.StepsPerDay
 
+// end of the series, for the moment.
+func (in *Input) end() schemas.Step {
+	if in.Step <= 0 {
+		return 0
+	}
+	return in.Step + 1
+}
+
 // Learn takes from a window the lesson of the moment back steps ago, for each horizon
-// whose outcome is known since: with back 0 the latest. The long run is counted with
+// whose outcome is known since: with back 0 the latest. The long run is kept up with
 // it. Call it every [LearnEvery] steps.
 func (h *Head) Learn(in *Input, back int) {
 	if !(in.Limit > 0) || len(in.Y) == 0 || int(in.Resource) >= len(h.models) {
 		return
 	}
-	h.m.set(in.Y, in.Limit)
-	var f [numFeatures]float64
+	h.m.set(in.Y, in.Limit, in.end())
+	if in.Long != nil && h.m.end > 0 {
+		in.Long.add(h.m.over, h.m.end)
+	}
+	var c codes
 	for i, n := range schemas.Horizons {
 		o := len(h.m.y) - n - back
 		if o < minLearn {
 			continue
 		}
-		hit := h.m.exceeds(o, n)
-		h.m.features(o, n, in.Long, i, &f)
-		h.models[in.Resource][i][h.stateAt(o)].take(&f, hit)
-		if in.Long != nil && o >= n { // no window that overlaps the lesson's own
-			in.Long.add(i, h.m.exceeds(o-n, n))
-		}
+		h.m.look(o, in.Long)
+		h.m.features(o, n, &c)
+		h.models[in.Resource][i][h.stateAt(o)].take(&c, h.m.exceeds(o, n))
 	}
 }
 
-// Fit refits what was learnt, when it is time. Up to a second once in 12 hours, however
-// large the fleet.
+// Fit refits the models that are due: each once a day, one after the other, so that a
+// call takes at most about a second however large the fleet. Call it every step, or
+// every few.
 func (h *Head) Fit(s schemas.Step) {
-	if s/FitEvery == h.fitted/FitEvery {
+	if s <= h.fitted {
 		return
 	}
-	days := 0.
-	if h.fitted > 0 {
-		days = float64(s-h.fitted) / schemas.StepsPerDay
-	}
+	was := h.fitted
 	h.fitted = s
 	for r := range h.models {
+		k := schemas.Step(0)
 		for i := range h.models[r] {
 			for st := range h.models[r][i] {
+				due := k * FitEvery / (numStates * schemas.Step(len(schemas.Horizons)))
+				k++
+				if (s+due)/FitEvery == (was+due)/FitEvery {
+					continue
+				}
+				days := 0.
+				if was > 0 {
+					days = 1
+				}
 				h.models[r][i][st].fit(days)
 			}
 		}
@@ -154,30 +175,31 @@ func (h *Head) Estimate(in *Input) Estimate {
 	if !(in.Limit > 0) || len(in.Y) == 0 || int(in.Resource) >= len(h.models) {
 		return e
 	}
-	h.m.set(in.Y, in.Limit)
+	h.m.set(in.Y, in.Limit, in.end())
 	o := len(h.m.y)
+	h.m.look(o, in.Long)
 	state := h.stateAt(o)
 	var p [len(schemas.Horizons)]float64
 	var parts [len(schemas.Horizons)]Estimate
-	var f [numFeatures]float64
+	var c codes
 	known := len(in.Dist.Q) > 0
 	for i, n := range schemas.Horizons {
 		s := &parts[i]
-		windows, exceeded, days, same := h.m.features(o, n, in.Long, i, &f)
+		is := h.m.features(o, n, &c)
 		l := &h.models[in.Resource][i][state]
-		if p[i] = l.raw(&f); !h.Raw {
+		if p[i] = l.raw(&c); !h.Raw {
 			p[i] = l.cal.at(p[i])
 		}
-		s.Usual = float32(exceeded / max(1, windows))
+		s.Usual = float32(is.exceeded / max(1, is.windows))
 		s.AfterSuch = float32(p[i])
-		s.Days = int(days)
-		s.SameTime = float32((same + 2*float64(s.Usual)) / (days + 2))
+		s.Days = int(is.days)
+		s.SameTime = float32((is.same + 2*float64(s.Usual)) / (is.days + 2))
 		if known {
 			s.Paths, s.Marginal = pathsOver(in, n), marginalOver(in, n)
 			s.Cold = max(0, 1-float32(len(in.Y))/coldUntil)
 			p[i] += float64(s.Cold) * (float64(max(s.Paths, s.Marginal)) - p[i])
 			// With nothing near the limit, in the past or ahead, the chance is nil.
-			if s.Usual == 0 && f[fTopWeek] < nowhereNear && s.Paths == 0 && s.Marginal <= .01 {
+			if s.Usual == 0 && h.m.top(o-7*schemas.StepsPerDay, 7*schemas.StepsPerDay) < nowhereNear*in.Limit && s.Paths == 0 && s.Marginal <= .01 {
 				p[i] = 0
 			}
 		}

@@ -22,21 +22,23 @@ const minBlock = 200
 
 // trust is how much the fit counts against the identity, in examples: with as many it
 // has half the say.
-const trust = 3000
+const trust = 12000
 
 // fit takes examples of which share count as one, for their windows overlap.
 func (c *isotonic) fit(ring []example, share float64) {
 	least := minBlock * share
-	if float64(len(ring)) < 2*least {
-		return
-	}
+	total := 0.
 	ps := c.pairs[:0]
 	for i := range ring {
-		h := 0.
+		x := pair{p: float64(ring[i].p), n: float64(ring[i].weight)}
 		if ring[i].hit {
-			h = 1
+			x.hit = x.n
 		}
-		ps = append(ps, pair{float64(ring[i].p), h, 1})
+		total += x.n
+		ps = append(ps, x)
+	}
+	if total < 2*least {
+		return
 	}
 	c.pairs = ps
 	slices.SortFunc(ps, func(a, b pair) int {
@@ -46,13 +48,14 @@ func (c *isotonic) fit(ring []example, share float64) {
 		return cmp.Compare(a.hit, b.hit)
 	})
 	// Groups of minBlock, then pooled where they violate the order; sums in p, hit.
-	n := 0
+	n, seen := 0, 0.
 	for i := 0; i < len(ps); {
 		g := pair{}
-		for ; i < len(ps) && (g.n < least || ps[i].p == ps[i-1].p || float64(len(ps)-i) < least/2); i++ {
-			g.p += ps[i].p
+		for ; i < len(ps) && (g.n < least || ps[i].p == ps[i-1].p || total-seen < least/2); i++ {
+			g.p += ps[i].p * ps[i].n
 			g.hit += ps[i].hit
-			g.n++
+			g.n += ps[i].n
+			seen += ps[i].n
 		}
 		ps[n] = g // never ahead of i
 		n++
@@ -62,7 +65,7 @@ func (c *isotonic) fit(ring []example, share float64) {
 		}
 	}
 	c.x, c.y = c.x[:0], c.y[:0]
-	part := float64(len(ring)) / (float64(len(ring)) + trust*share)
+	part := total / (total + trust*share)
 	for _, g := range ps[:n] {
 		x := g.p / g.n
 		c.x = append(c.x, x)

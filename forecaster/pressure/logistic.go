@@ -4,59 +4,88 @@ import "math"
 
 // example is a past moment and what came of it.
 type example struct {
-	x   [numFeatures]float32
-	p   float32 // what was said of it before its outcome was known
-	hit bool
+	x      codes
+	p      float32 // what was said of it before its outcome was known
+	weight float32 // how many it stands for
+	hit    bool
 }
 
 // Kept is how many examples are remembered for a resource, horizon and state.
-const Kept = 32768
+const Kept = 16384
 
-// logistic is a pooled regression for one resource, horizon and state, with the map
-// that calibrates it.
+// logistic is a pooled regression for one resource, horizon and state, with the trees
+// that go on from it and the map that calibrates both.
 //
 // It is fitted to the examples at hand by Newton's method on the penalised likelihood
 // sum log(1+exp(-s z)) + ridge/2 |w - w0|^2, w0 being the coefficients it starts
 // with: with few examples it stays there, with many it follows the fleet.
 type logistic struct {
-	w0, w [numFeatures]float64
+	w0, w coefficients
+	boost boost
+	bends bool    // grows trees
+	apart bool    // its trees start from the base rate and have half the say; else they go on from the line
+	base  float64 // log odds of that
 	ring  []example
 	next  int
 	keep  int
 	ridge float64
 	share float64 // examples that count as one
-	asked uint32  // examples offered since the last fit
-	skip  uint32  // takes every (skip+1)-th
+	asked uint32  // examples that would have been remembered since the last fit, were there room
+	thin  float64 // how many of those one remembered stands for, at least 1
+	due   float64 // what is due of the next that came to nothing, and of the next that came to something
+	dueOf float64
 	cal   isotonic
+	from  []float64 // scratch
 }
 
-// ridge is the pull towards the coefficients of the start, per hour of the horizon:
-// moments an hour apart share most of a long window, so as many count as one. It is
-// strong because a fleet's exceedances are few and cluster in few VMs: what one week
-// teaches about them does not hold in the next.
-const ridge = 1000.
+// coefficients are a feature's each, in its units, and the bias.
+type coefficients [numFeatures + 1]float64
 
-func (l *logistic) score(f *[numFeatures]float64) (z float64) {
-	for i, v := range f {
-		z += l.w[i] * v
+// ridge is the pull towards the coefficients of the start, by the root of the hours of
+// the horizon: moments an hour apart share most of a long window, so that of many the
+// fewer count, and as features lie an hour apart too, not all are one. It is strong
+// because a fleet's exceedances are few and cluster in few VMs: what one week
+// teaches about them does not hold in the next.
+const ridge = 300.
+
+func (l *logistic) line(c *codes) float64 {
+	z := l.w[numFeatures]
+	for i := range c {
+		z += l.w[i] * c.value(i)
 	}
 	return z
 }
 
 // raw is the chance before calibration.
-func (l *logistic) raw(f *[numFeatures]float64) float64 { return sigmoid(l.score(f)) }
+func (l *logistic) raw(c *codes) float64 {
+	z := l.line(c)
+	switch {
+	case len(l.boost.trees) == 0:
+	case l.apart:
+		z = (z + l.base + l.boost.score(c)) / 2
+	default:
+		z += l.boost.score(c)
+	}
+	return sigmoid(z)
+}
 
-// take remembers an example. In a large fleet it takes every so many, so that what is
-// remembered spans more than a week.
-func (l *logistic) take(f *[numFeatures]float64, hit bool) {
-	l.asked++
-	if l.asked%(l.skip+1) != 0 {
+// take remembers an example: those that came to something, and of the others the fewer
+// the surer it was of them, each for as many as it stands for. In a large fleet it
+// takes a part of these, so that what is remembered spans weeks.
+func (l *logistic) take(c *codes, hit bool) {
+	p := l.raw(c)
+	keep, due := 1., &l.dueOf
+	if !hit {
+		keep, due = min(1, rarely+often*p), &l.due
+	}
+	l.thin = max(1, l.thin)
+	keep /= l.thin
+	if *due += keep; *due < 1 {
 		return
 	}
-	e := example{p: float32(l.raw(f)), hit: hit}
-	for i, v := range f {
-		e.x[i] = float32(v)
-	}
+	*due--
+	l.asked++
+	e := example{x: *c, p: float32(p), weight: float32(1 / keep), hit: hit}
 	if len(l.ring) < l.keep {
 		l.ring = append(l.ring, e)
 		return
@@ -65,12 +94,22 @@ func (l *logistic) take(f *[numFeatures]float64, hit bool) {
 	l.next = (l.next + 1) % l.keep
 }
 
+// Share of the examples that came to nothing that are remembered: rarely, and often
+// times their chance.
+const (
+	rarely = .05
+	often  = 8
+)
+
+// span is how many days the examples remembered should reach back.
+const span = 20
+
 // fit learns the coefficients and the calibration; days is how long ago it last did.
 func (l *logistic) fit(days float64) {
 	if days > 0 && len(l.ring) == l.keep {
-		l.skip = uint32(float64(l.asked) / days * 10 / float64(l.keep))
+		l.thin = max(1, l.thin*float64(l.asked)/days*span/float64(l.keep))
 	}
-	l.asked = 0
+	l.asked, l.thin = 0, max(1, l.thin)
 	hits := 0
 	for i := range l.ring {
 		if l.ring[i].hit {
@@ -80,44 +119,73 @@ func (l *logistic) fit(days float64) {
 	if hits < 5 || hits == len(l.ring) {
 		return
 	}
-	l.cal.fit(l.ring, l.share)
-	for range 6 {
+	l.cal.fit(l.ring, l.share*l.thin)
+	for range 4 {
 		if !l.newton() {
 			break
 		}
 	}
+	if l.bends {
+		l.grow()
+	}
+}
+
+// grow grows the trees. Within the hour they sharpen the line; over longer horizons,
+// where examples overlap and weeks differ, two opinions formed apart err less together.
+func (l *logistic) grow() {
+	var n, k float64
+	for i := range l.ring {
+		w := float64(l.ring[i].weight)
+		n += w
+		if l.ring[i].hit {
+			k += w
+		}
+	}
+	l.base = logit(k / n)
+	l.from = l.from[:0]
+	for i := range l.ring {
+		z := l.base
+		if !l.apart {
+			z = l.line(&l.ring[i].x)
+		}
+		l.from = append(l.from, z)
+	}
+	l.boost.fit(l.ring, l.from, math.Pow(l.share, .25)*l.thin)
 }
 
 // newton makes one step; false when it no longer moves.
 func (l *logistic) newton() bool {
-	const n = numFeatures
+	const n = numFeatures + 1
 	var h [n][n]float64
-	var g [n]float64
-	for i := range g {
-		g[i] = l.ridge * (l.w0[i] - l.w[i])
-		h[i][i] = l.ridge
+	var g coefficients
+	pull := l.ridge * max(1, l.thin)
+	for i := range numFeatures {
+		g[i] = pull * (l.w0[i] - l.w[i])
+		h[i][i] = pull
 	}
+	h[n-1][n-1] = 1e-3 // the bias is free
+	var x coefficients
+	x[n-1] = 1
 	for k := range l.ring {
 		e := &l.ring[k]
-		var z float64
-		for i, v := range e.x {
-			z += l.w[i] * float64(v)
+		z := l.w[n-1]
+		for i := range e.x {
+			x[i] = e.x.value(i)
+			z += l.w[i] * x[i]
 		}
 		p := sigmoid(z)
 		r := -p
 		if e.hit {
 			r = 1 - p
 		}
-		v := p * (1 - p)
+		v := p * (1 - p) * float64(e.weight)
+		r *= float64(e.weight)
 		for i := range n {
-			x := float64(e.x[i])
-			if x == 0 {
-				continue
-			}
-			g[i] += r * x
-			vx := v * x
-			for j := 0; j <= i; j++ {
-				h[i][j] += vx * float64(e.x[j])
+			g[i] += r * x[i]
+			vx := v * x[i]
+			row := h[i][:i+1]
+			for j := range row {
+				row[j] += vx * x[j]
 			}
 		}
 	}
@@ -138,8 +206,8 @@ func (l *logistic) newton() bool {
 
 // solve gives the solution of the symmetric positive system whose lower triangle is
 // h, by Cholesky's decomposition.
-func solve(h *[numFeatures][numFeatures]float64, g *[numFeatures]float64) (x [numFeatures]float64, ok bool) {
-	const n = numFeatures
+func solve(h *[numFeatures + 1][numFeatures + 1]float64, g *coefficients) (x coefficients, ok bool) {
+	const n = numFeatures + 1
 	for j := range n {
 		for k := range j {
 			h[j][j] -= h[j][k] * h[j][k]

@@ -73,7 +73,7 @@ func TestChances(t *testing.T) {
 				}
 				return 20
 			})},
-			[3]schemas.Ratio{0, .4, .8}, [3]schemas.Ratio{.1, 1, 1}, [2]int{37, 61}},
+			[3]schemas.Ratio{0, .4, .7}, [3]schemas.Ratio{.1, 1, 1}, [2]int{37, 61}},
 		{"every night, just over", Input{Y: history(7*day+214, nightly), Dist: flat(15, 30), Scenarios: along(12, func(int, int) float32 { return 20 })},
 			[3]schemas.Ratio{0, 0, .1}, [3]schemas.Ratio{.4, .6, 1}, [2]int{}},
 		{"no limit known", Input{Y: history(day, nightly), Limit: schemas.NaN(), Dist: flat(1, 2)}, [3]schemas.Ratio{}, [3]schemas.Ratio{}, [2]int{}},

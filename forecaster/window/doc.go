@@ -23,6 +23,6 @@
 //     closed steps only. They meet where the caller closes a step.
 //
 // Why sliding buffers: a contiguous column is what quantiles, regressions and
-// Arrow itself want. One memmove a day costs 2 ns a value; a ring would make every
-// reader handle two pieces, and a record builder per VM doubles the memory.
+// Arrow itself want. One memmove every eight hours costs a few ns a value; a ring would
+// make every reader handle two pieces, and a record builder per VM doubles the memory.
 package window

@@ -13,7 +13,8 @@ import (
 const Rows = 8 * schemas.StepsPerDay
 
 // slack is how many rows may be appended between two memmoves.
-const slack = schemas.StepsPerDay
+// More would make appends cheaper and every VM larger.
+const slack = schemas.StepsPerDay / 3
 
 // stride is the length of a column's memory.
 const stride = Rows + slack

@@ -11,9 +11,11 @@
 // In come a directory, the hosts' declared capacity and what each guest should do.
 // Out come libvirt URIs that anything may use ([Host.URI]: the agent, the
 // actuators, virsh), the heartbeats' record ([Heartbeats]), a count of running
-// copies of a VM taken with the real virsh ([Watch]), faults on demand (a cut
-// link, a killed libvirtd, a killed QEMU), and [Demo], which shows Foreshift moving
-// a VM before its host runs short.
+// copies of a VM taken with the real virsh ([Watch]), faults on demand (a cut or
+// throttled link, a killed libvirtd, a killed QEMU, a call to libvirtd whose reply is
+// lost: [Gate]), and [Demo], which shows Foreshift moving a VM before its host runs
+// short. A guest may have a disk that all hosts see, with a record on it that shows a
+// second writer. Package matrix breaks moves with these tools.
 //
 // Promised: [Install] and [Up] can be called again and again; everything a lab
 // makes carries the lab's own prefix and is written down before it is made, so that

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,6 +38,12 @@ type GuestSpec struct {
 	// downtime is seen. Under emulation a beat costs 1 to 3 ms of a core, for it
 	// wakes the guest and its device, so a guest whose load matters beats slower.
 	Beat time.Duration
+
+	// Disk gives the guest a small disk in a directory that all hosts see, on which
+	// it keeps a record that shows a second writer. QEMU's own lock is off for it
+	// (shareable): what is to be seen is whether two copies run, not whether QEMU
+	// would have stopped the second.
+	Disk bool
 }
 
 // Guest is a VM of the lab.
@@ -111,6 +119,11 @@ func (l *Lab) StartGuest(ctx context.Context, h *Host, spec GuestSpec) (*Guest, 
 	l.guests = append(l.guests, g)
 	l.mu.Unlock()
 
+	if spec.Disk {
+		if err := os.WriteFile(l.diskFile(spec.Name), make([]byte, 1<<20), 0o600); err != nil {
+			return nil, fmt.Errorf("lab: guest %s: disk: %w", spec.Name, err)
+		}
+	}
 	file := filepath.Join(h.dir, spec.Name+".xml")
 	text, err := l.domainXML(g, octet)
 	if err != nil {
@@ -163,7 +176,7 @@ const domainTemplate = `<domain type='qemu'>
       <model type='virtio'/>
     </interface>
     <memballoon model='virtio'><stats period='1'/></memballoon>
-  </devices>
+%[11]s  </devices>
 </domain>
 `
 
@@ -189,6 +202,11 @@ func (l *Lab) domainXML(g *Guest, octet byte) (string, error) {
 	if g.Load != "" {
 		args = append(args, "lab.load="+g.Load)
 	}
+	disk := ""
+	if g.Disk {
+		args = append(args, "lab.disk=/dev/vda")
+		disk = fmt.Sprintf(diskTemplate, l.diskFile(g.Name))
+	}
 	id := l.rec.ID
 	mac := fmt.Sprintf("52:54:00:%s:%s:%02x", id[:2], id[2:], octet)
 	texts := []string{filepath.Join(l.guestDir(), "vmlinuz"), filepath.Join(l.guestDir(), "initrd.gz"), strings.Join(args, " "), g.Console}
@@ -199,7 +217,52 @@ func (l *Lab) domainXML(g *Guest, octet byte) (string, error) {
 		}
 		texts[i] = b.String()
 	}
-	return fmt.Sprintf(domainTemplate, g.Name, g.ID, int64(g.Memory)>>10, texts[0], texts[1], texts[2], emulator, texts[3], guestBridge, mac), nil
+	return fmt.Sprintf(domainTemplate, g.Name, g.ID, int64(g.Memory)>>10, texts[0], texts[1], texts[2], emulator, texts[3], guestBridge, mac, disk), nil
+}
+
+// diskTemplate: no cache of the host's lies between the guest and the shared file.
+const diskTemplate = `    <disk type='file' device='disk'>
+      <driver name='qemu' type='raw' cache='none'/>
+      <source file='%s'/>
+      <target dev='vda' bus='virtio'/>
+      <shareable/>
+    </disk>
+`
+
+func (l *Lab) diskFile(guest string) string { return filepath.Join(l.Dir, "disks", guest+".img") }
+
+// RemoveGuest ends a guest on every host and forgets it, so that its name is free.
+func (l *Lab) RemoveGuest(ctx context.Context, g *Guest) error {
+	var errs []error
+	for _, h := range l.Hosts {
+		all, err := h.Domains(ctx)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if !slices.Contains(all, g.ID) {
+			continue
+		}
+		if l.stateOn(ctx, h, g.ID) != StateOff {
+			if _, err := h.Virsh(ctx, "destroy", g.ID.String()); err != nil && slices.Contains([]State{StateRunning, StatePaused}, l.stateOn(ctx, h, g.ID)) {
+				errs = append(errs, err)
+			}
+		}
+		if l.stateOn(ctx, h, g.ID) == StateAbsent {
+			continue // it was transient
+		}
+		if _, err := h.Virsh(ctx, "undefine", g.ID.String()); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	l.mu.Lock()
+	l.guests = slices.DeleteFunc(l.guests, func(x *Guest) bool { return x == g })
+	l.mu.Unlock()
+	l.Beats.Forget(g.Name)
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("lab: remove guest %s: %w", g.Name, err)
+	}
+	return nil
 }
 
 // Tail is the end of the guest's console, at most n bytes.

@@ -2,15 +2,20 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/foreshift/foreshift/schemas"
 )
 
 // KillLibvirtd kills the host's libvirtd with SIGKILL and waits for its end. Its
@@ -81,4 +86,48 @@ func (h *Host) setLink(what string, set func(netlink.Link) error) error {
 		return fmt.Errorf("host %s: %s link %s: %w", h.Name, what, h.link, err)
 	}
 	return nil
+}
+
+// Throttle limits what reaches the host over the network, in bytes/s, so that a
+// transfer's phases last long enough to be hit; 0 takes the limit away.
+func (h *Host) Throttle(rate schemas.BytesPerSecond) error {
+	link, err := netlink.LinkByName(h.link)
+	if err != nil {
+		return fmt.Errorf("host %s: throttle: %w", h.Name, err)
+	}
+	q := &netlink.Tbf{
+		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: link.Attrs().Index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT},
+		Rate:       uint64(rate), Limit: 1 << 20,
+	}
+	if rate == 0 {
+		err = netlink.QdiscDel(q)
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) {
+			err = nil // there was none
+		}
+	} else {
+		// The kernel counts the burst in ticks of 64 ns (PSCHED_SHIFT 6): here 128 KiB.
+		q.Buffer = uint32(128 << 10 / float64(rate) * 1e9 / 64)
+		err = netlink.QdiscReplace(q)
+	}
+	if err != nil {
+		return fmt.Errorf("host %s: throttle to %.0f bytes/s: %w", h.Name, rate, err)
+	}
+	return nil
+}
+
+// QEMUs lists the QEMU processes on the host, those included that libvirt has
+// forgotten.
+func (h *Host) QEMUs() ([]int, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(h.netnsPath(), &st); err != nil {
+		return nil, fmt.Errorf("host %s: %w", h.Name, err)
+	}
+	pids, err := processesIn(map[uint64]bool{st.Ino: true})
+	if err != nil {
+		return nil, fmt.Errorf("host %s: %w", h.Name, err)
+	}
+	return slices.DeleteFunc(pids, func(pid int) bool {
+		exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+		return err != nil || exe != emulator
+	}), nil
 }

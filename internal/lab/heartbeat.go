@@ -36,6 +36,8 @@ type GuestReport struct {
 	Bad     int64 // found damaged
 	Level   int   // load in percent of a vCPU, as the guest believes
 	Synced  bool  // the guest follows this machine's clock
+	Writes  int64 // records on its disk
+	Alien   int64 // records it found there that another copy had written
 	Resets  int   // times the counter went back: the guest booted again
 	First   time.Time
 	Last    time.Time
@@ -149,14 +151,14 @@ func arrival(oob []byte) time.Time {
 	return time.Now()
 }
 
-// beat records one packet, "name counter pages bad level synced", and says whether
-// the guest is due to be told the time.
+// beat records one packet, "name counter pages bad level synced writes alien", and
+// says whether the guest is due to be told the time.
 func (h *Heartbeats) beat(text string, now time.Time) (answer bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	f := strings.Fields(text)
-	var v [5]int64
-	bad := len(f) != 6
+	var v [7]int64
+	bad := len(f) != 8
 	for i := 0; !bad && i < len(v); i++ {
 		var err error
 		v[i], err = strconv.ParseInt(f[i+1], 10, 64)
@@ -192,6 +194,7 @@ func (h *Heartbeats) beat(text string, now time.Time) (answer bool) {
 	g.Beats++
 	g.Last = now
 	g.Counter, g.Pages, g.Bad, g.Level, g.Synced = v[0], v[1], v[2], int(v[3]), v[4] != 0
+	g.Writes, g.Alien = v[5], max(g.Alien, v[6]) // of two copies the one that noticed counts
 	if now.Sub(g.answered) < answerGap {
 		return false
 	}
@@ -210,4 +213,11 @@ func (h *Heartbeats) Report(name string) GuestReport {
 	r := g.GuestReport
 	r.Gaps = append([]Gap(nil), g.Gaps...)
 	return r
+}
+
+// Forget drops the record of a guest that is gone.
+func (h *Heartbeats) Forget(name string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.guests, name)
 }

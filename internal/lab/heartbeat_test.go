@@ -16,7 +16,7 @@ func TestHeartbeatsRecordGapsAndDamage(t *testing.T) {
 	at := func(ms int) time.Time { return t0.Add(time.Duration(ms) * time.Millisecond) }
 	answers := 0
 	for i, ms := range []int{0, 10, 20, 440, 450, 600, 610} {
-		if h.beat(fmt.Sprintf("vm1 %d %d %d 35 1", i, i*100, i/6), at(ms)) {
+		if h.beat(fmt.Sprintf("vm1 %d %d %d 35 1 7 0", i, i*100, i/6), at(ms)) {
 			answers++
 		}
 	}
@@ -38,7 +38,7 @@ func TestHeartbeatsRecordGapsAndDamage(t *testing.T) {
 			t.Errorf("silence in %d..%d ms = %v, want %d ms", c.from, c.to, got, c.want)
 		}
 	}
-	h.beat("vm1 0 0 0 0 0", at(700))
+	h.beat("vm1 0 0 0 0 0 0 0", at(700))
 	if r := h.Report("vm1"); r.Resets != 1 || r.Synced {
 		t.Errorf("a guest that booted again is not noticed: %+v", r)
 	}
@@ -46,7 +46,7 @@ func TestHeartbeatsRecordGapsAndDamage(t *testing.T) {
 
 func TestHeartbeatsRefuseStrays(t *testing.T) {
 	h := &Heartbeats{guests: map[string]*beatState{}}
-	for _, s := range []string{"", "vm1", "vm1 1 2 3 4", "vm1 1 2 3 4 5 6", "vm1 a 2 3 4 1", "VM/../1 1 2 3 4 1", strings.Repeat("x ", 50)} {
+	for _, s := range []string{"", "vm1", "vm1 1 2 3 4 1", "vm1 1 2 3 4 5 6 7 8", "vm1 a 2 3 4 1 0 0", "VM/../1 1 2 3 4 1 0 0", strings.Repeat("x ", 50)} {
 		if h.beat(s, time.Unix(1, 0)) {
 			t.Errorf("%q was answered", s)
 		}
@@ -55,7 +55,7 @@ func TestHeartbeatsRefuseStrays(t *testing.T) {
 		t.Errorf("strays %d guests %d", h.strays, len(h.guests))
 	}
 	for i := range 2 * maxGuests {
-		h.beat(fmt.Sprintf("vm%d 1 2 3 4 1", i), time.Unix(1, 0))
+		h.beat(fmt.Sprintf("vm%d 1 2 3 4 1 0 0", i), time.Unix(1, 0))
 	}
 	if len(h.guests) != maxGuests {
 		t.Errorf("%d guests kept, bound is %d", len(h.guests), maxGuests)
@@ -74,7 +74,7 @@ func TestHeartbeatsAnswerWithTheTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if _, err := c.Write([]byte("vm1 0 0 0 0 0")); err != nil {
+	if _, err := c.Write([]byte("vm1 0 0 0 0 0 0 0")); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {

@@ -49,7 +49,7 @@ func driverSource(name string) string {
 // prepareDir lays out the lab's directory.
 func (l *Lab) prepareDir() error {
 	driverDir := filepath.Join(l.Dir, "drivers")
-	for _, d := range []string{driverDir, l.guestDir(), l.consoleDir()} {
+	for _, d := range []string{driverDir, l.guestDir(), l.consoleDir(), filepath.Join(l.Dir, "disks")} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return err
 		}
@@ -241,12 +241,36 @@ func (h *Host) enterAndStart(cmd *exec.Cmd) error {
 			return fmt.Errorf("bind %s: %w", b[1], err)
 		}
 	}
+	if err := h.hideKVM(); err != nil {
+		return err
+	}
 	if realTimeAllowed() {
 		if err := setRealTime(0); err != nil {
 			return err
 		}
 	}
 	return cmd.Start()
+}
+
+// hideKVM covers /dev/kvm with a file that nobody can write. The lab's guests are
+// emulated; with the device in sight libvirt would describe what KVM can run, which
+// is not what these hosts do with their guests.
+func (h *Host) hideKVM() error {
+	const device = "/dev/kvm"
+	if _, err := os.Stat(device); err != nil {
+		return nil // there is none
+	}
+	cover := filepath.Join(h.dir, "no-kvm")
+	if err := os.WriteFile(cover, nil, 0o400); err != nil {
+		return err
+	}
+	if err := unix.Mount(cover, device, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("cover %s: %w", device, err)
+	}
+	if err := unix.Mount("", device, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""); err != nil {
+		return fmt.Errorf("cover %s: %w", device, err)
+	}
+	return nil
 }
 
 // logTail is the end of what libvirtd said, for an error.

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/foreshift/foreshift/schemas"
@@ -54,46 +53,12 @@ func upLab(t *testing.T, ctx context.Context) *Lab {
 	return l
 }
 
-// traces lists what a lab may leave behind on the machine.
+// traces is [Lab.Traces] for a test.
 func traces(t *testing.T, l *Lab) []string {
 	t.Helper()
-	var out []string
-	for _, p := range []string{l.Dir, l.rec.path()} {
-		if _, err := os.Stat(p); err == nil {
-			out = append(out, "file "+p)
-		}
-	}
-	for _, n := range l.rec.Hosts {
-		if _, err := os.Stat(filepath.Join(netnsDir, n)); err == nil {
-			out = append(out, "namespace "+n)
-		}
-	}
-	links, err := netlink.LinkList()
+	out, err := l.Traces()
 	if err != nil {
 		t.Fatal(err)
-	}
-	for _, x := range links {
-		if strings.HasPrefix(x.Attrs().Name, "fsl"+l.rec.ID) {
-			out = append(out, "link "+x.Attrs().Name)
-		}
-	}
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, line := range strings.Split(string(mounts), "\n") {
-		if strings.Contains(line, l.Dir) || strings.Contains(line, "fslab-"+l.rec.ID) {
-			out = append(out, "mount "+line)
-		}
-	}
-	procs, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range procs {
-		if b, err := os.ReadFile(p); err == nil && strings.Contains(string(b), l.Dir) {
-			out = append(out, "process "+string(b))
-		}
 	}
 	return out
 }

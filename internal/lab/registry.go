@@ -195,3 +195,52 @@ func lockFile(path string) (func(), error) {
 	}
 	return func() { f.Close() }, nil // closing releases it
 }
+
+// Traces lists what of the lab is on the machine: files, namespaces, links, mounts,
+// processes. After [Lab.Down] there is nothing.
+func (l *Lab) Traces() ([]string, error) {
+	var out []string
+	for _, p := range []string{l.Dir, l.rec.path()} {
+		if _, err := os.Stat(p); err == nil {
+			out = append(out, "file "+p)
+		}
+	}
+	for _, n := range l.rec.Hosts {
+		if _, err := os.Stat(filepath.Join(netnsDir, n)); err == nil {
+			out = append(out, "namespace "+n)
+		}
+	}
+	links, err := netlink.LinkList()
+	if err != nil {
+		return nil, fmt.Errorf("lab: list links: %w", err)
+	}
+	for _, x := range links {
+		if strings.HasPrefix(x.Attrs().Name, "fsl"+l.rec.ID) {
+			out = append(out, "link "+x.Attrs().Name)
+		}
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil, fmt.Errorf("lab: list mounts: %w", err)
+	}
+	for _, line := range strings.Split(string(mounts), "\n") {
+		if strings.Contains(line, l.Dir) || strings.Contains(line, "fslab-"+l.rec.ID) {
+			out = append(out, "mount "+line)
+		}
+	}
+	for _, of := range []string{"cmdline", "environ"} { // a part of the lab knows its directory by its environment
+		procs, err := filepath.Glob("/proc/[0-9]*/" + of)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range procs {
+			if strings.HasPrefix(p, fmt.Sprintf("/proc/%d/", os.Getpid())) {
+				continue
+			}
+			if b, err := os.ReadFile(p); err == nil && strings.Contains(string(b), l.Dir) {
+				out = append(out, "process "+p)
+			}
+		}
+	}
+	return out, nil
+}

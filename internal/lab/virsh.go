@@ -7,10 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/foreshift/foreshift/schemas"
 )
 
 // virsh runs one command with the real client, from outside the host.
@@ -24,6 +27,28 @@ func (h *Host) virsh(ctx context.Context, args ...string) (string, error) {
 		return "", fmt.Errorf("host %s: virsh %s: %w: %s", h.Name, strings.Join(args, " "), err, strings.TrimSpace(said.String()))
 	}
 	return out.String(), nil
+}
+
+// Virsh runs one command of the real client against the host and gives what it said.
+func (h *Host) Virsh(ctx context.Context, args ...string) (string, error) {
+	return h.virsh(ctx, args...)
+}
+
+// Domains lists the VMs that the host knows, running or not.
+func (h *Host) Domains(ctx context.Context) ([]schemas.VMID, error) {
+	text, err := h.virsh(ctx, "list", "--all", "--uuid")
+	if err != nil {
+		return nil, err
+	}
+	var out []schemas.VMID
+	for _, word := range strings.Fields(text) {
+		id, err := schemas.ParseVMID(word)
+		if err != nil {
+			return nil, fmt.Errorf("host %s: virsh list: %w", h.Name, err)
+		}
+		out = append(out, id)
+	}
+	return out, nil
 }
 
 // virshShell is a virsh that stays: starting one for every look at a VM would cost
@@ -131,4 +156,28 @@ func (s *virshShell) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.shut()
+}
+
+// Create starts a transient domain from its XML.
+func (h *Host) Create(ctx context.Context, domain string) error {
+	f, err := os.CreateTemp(h.dir, "create-*.xml")
+	if err != nil {
+		return fmt.Errorf("host %s: %w", h.Name, err)
+	}
+	defer os.Remove(f.Name())
+	if _, err := f.WriteString(domain); err != nil {
+		return errors.Join(fmt.Errorf("host %s: %w", h.Name, err), f.Close())
+	}
+	if err := f.Close(); err != nil {
+		return fmt.Errorf("host %s: %w", h.Name, err)
+	}
+	_, err = h.virsh(ctx, "create", f.Name())
+	return err
+}
+
+// Migrate is libvirt's own live migration, peer to peer, as virsh runs it: the
+// source's libvirtd reaches the other's through uri, by a socket in the directory
+// that all hosts see.
+func (h *Host) Migrate(ctx context.Context, g *Guest, to *Host, uri string) (string, error) {
+	return h.virsh(ctx, "migrate", "--live", "--p2p", "--unsafe", "--persistent", "--undefinesource", g.ID.String(), uri, "tcp://"+to.Address)
 }

@@ -199,17 +199,21 @@ func lookAll(shells []*virshShell, vm schemas.VMID) []State {
 func (l *Lab) States(ctx context.Context, vm schemas.VMID) []State {
 	out := make([]State, len(l.Hosts))
 	for i, h := range l.Hosts {
-		text, err := h.virsh(ctx, "domstate", vm.String())
-		switch {
-		case err == nil:
-			out[i] = parseState(strings.Split(text, "\n"))
-		case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-			out[i] = StateUnknown
-		default:
-			out[i] = parseState([]string{err.Error()[strings.Index(err.Error(), "virsh"):]})
-		}
+		out[i] = l.stateOn(ctx, h, vm)
 	}
 	return out
+}
+
+// stateOn asks one host.
+func (l *Lab) stateOn(ctx context.Context, h *Host, vm schemas.VMID) State {
+	text, err := h.virsh(ctx, "domstate", vm.String())
+	switch {
+	case err == nil:
+		return parseState(strings.Split(text, "\n"))
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return StateUnknown
+	}
+	return parseState([]string{err.Error()[strings.Index(err.Error(), "virsh"):]})
 }
 
 // RunsAt is the one host on which a VM runs; an error when it is none or several.

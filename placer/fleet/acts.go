@@ -17,11 +17,13 @@ type actState struct {
 	HostMode  map[schemas.HostID]modeAct
 	VMMode    map[schemas.VMID]modeAct
 	Cordon    map[schemas.HostID]bool
+	Drain     map[schemas.HostID]schemas.Time
 	Approved  []wordOn
 	Skipped   []wordOn
 	Resolved  []resolution
 	Policy    *schemas.Policy
 	PolicyAt  schemas.Time
+	Versions  map[uint64]schemas.Policy // that operators set
 	Rollback  uint64
 	RollAt    schemas.Time
 	Seq       uint64
@@ -46,7 +48,8 @@ type resolution struct {
 }
 
 func newActState() actState {
-	return actState{HostMode: map[schemas.HostID]modeAct{}, VMMode: map[schemas.VMID]modeAct{}, Cordon: map[schemas.HostID]bool{}}
+	return actState{HostMode: map[schemas.HostID]modeAct{}, VMMode: map[schemas.VMID]modeAct{},
+		Cordon: map[schemas.HostID]bool{}, Drain: map[schemas.HostID]schemas.Time{}, Versions: map[uint64]schemas.Policy{}}
 }
 
 // keep appends to a bounded list: the oldest word goes first.
@@ -77,10 +80,15 @@ func (a *actState) apply(in Input, m *schemas.Act) error {
 		default:
 			a.Mode = w
 		}
-	case schemas.ActCordon, schemas.ActDrain:
+	case schemas.ActCordon:
 		a.Cordon[m.Host] = true
+	case schemas.ActDrain:
+		if _, on := a.Drain[m.Host]; !on {
+			a.Drain[m.Host] = in.Time
+		}
 	case schemas.ActUncordon:
 		delete(a.Cordon, m.Host)
+		delete(a.Drain, m.Host)
 	case schemas.ActApprove:
 		a.Approved = keep(a.Approved, wordOn{m.Plan, m.Command, in.Time})
 	case schemas.ActSkip, schemas.ActAbort:
@@ -94,8 +102,9 @@ func (a *actState) apply(in Input, m *schemas.Act) error {
 		if err := policy.Validate(*m.Policy); err != nil {
 			return fmt.Errorf("act %s: %w", m.ID, err)
 		}
-		p := *m.Policy
+		p := policy.Complete(*m.Policy)
 		a.Policy, a.PolicyAt = &p, in.Time
+		keepVersion(a.Versions, p)
 	case schemas.ActRollback:
 		a.Rollback, a.RollAt = m.Version, in.Time
 	case schemas.ActHeartbeat:
@@ -119,16 +128,17 @@ func (a *actState) resolved(m *Move) *resolution {
 // NotePlan remembers a plan that is about to be published.
 func (f *Fleet) NotePlan(p *schemas.Plan) { f.plans.note(p) }
 
-// Approved reports whether an operator approved the action as part of one of the
-// plans it was published in.
-func (f *Fleet) Approved(id schemas.CommandID) bool {
+// ApprovedAt is when an operator last approved the action as part of one of the
+// plans it was published in; ok is false when nobody did, or when a later word
+// skipped it.
+func (f *Fleet) ApprovedAt(id schemas.CommandID) (at schemas.Time, ok bool) {
 	for i := len(f.acts.Approved) - 1; i >= 0; i-- {
 		w := &f.acts.Approved[i]
 		if (w.Command == id || w.Command == "") && f.plans.holds(w.Plan, id) {
-			return true
+			return w.At, w.At >= f.SkippedAt(id)
 		}
 	}
-	return false
+	return 0, false
 }
 
 // SkippedAt is when an operator last skipped or aborted the action, 0 when never.
@@ -157,22 +167,27 @@ func (s *policyState) apply(in Input, p *schemas.Policy) error {
 	if s.Now != nil && in.Seq <= s.Seq {
 		return nil
 	}
-	c := *p
+	c := policy.Complete(*p)
 	s.Now, s.At, s.Seq = &c, in.Time, in.Seq
-	s.Versions[c.Version] = c
-	for len(s.Versions) > maxPolicies {
-		low := c.Version
-		for v := range s.Versions {
-			low = min(low, v)
-		}
-		delete(s.Versions, low)
-	}
+	keepVersion(s.Versions, c)
 	return nil
 }
 
-// Policy is the policy in force: what the bucket or a later act says (the default
-// before either), with the acts of operators laid over it.
-func (f *Fleet) Policy(fallback policy.Policy) policy.Policy {
+// keepVersion remembers a policy to roll back to; the lowest version goes first.
+func keepVersion(versions map[uint64]schemas.Policy, p schemas.Policy) {
+	versions[p.Version] = p
+	for len(versions) > maxPolicies {
+		low := p.Version
+		for v := range versions {
+			low = min(low, v)
+		}
+		delete(versions, low)
+	}
+}
+
+// Document is the policy that was set last and when: by the bucket or by a later act
+// (the fallback before either), without what single acts say over it.
+func (f *Fleet) Document(fallback policy.Policy) (policy.Policy, schemas.Time) {
 	p, at := fallback, schemas.Time(0)
 	if f.kv.Now != nil {
 		p, at = *f.kv.Now, f.kv.At
@@ -182,10 +197,33 @@ func (f *Fleet) Policy(fallback policy.Policy) policy.Policy {
 		p, at = *a.Policy, a.PolicyAt
 	}
 	if a.RollAt > at {
-		if old, ok := f.kv.Versions[a.Rollback]; ok {
+		old, ok := a.Versions[a.Rollback]
+		if !ok {
+			old, ok = f.kv.Versions[a.Rollback]
+		}
+		if ok {
 			p, at = old, a.RollAt
 		}
 	}
+	return policy.Complete(p), at
+}
+
+// NextVersion is a version of the policy that no earlier one has.
+func (f *Fleet) NextVersion() uint64 {
+	next := uint64(1)
+	for _, versions := range []map[uint64]schemas.Policy{f.kv.Versions, f.acts.Versions} {
+		for v := range versions {
+			next = max(next, v+1)
+		}
+	}
+	return next
+}
+
+// Policy is the policy in force: the document, with the acts of operators laid over
+// it.
+func (f *Fleet) Policy(fallback policy.Policy) policy.Policy {
+	p, at := f.Document(fallback)
+	a := &f.acts
 	p.Paused = p.Paused || a.Paused
 	if a.Mode.At > at {
 		p.Mode = a.Mode.Mode
@@ -213,7 +251,16 @@ func (f *Fleet) Policy(fallback policy.Policy) policy.Policy {
 	for h := range a.Cordon {
 		cordoned = append(cordoned, h)
 	}
-	slices.Sort(cordoned)
-	p.Cordoned = slices.Compact(cordoned)
+	p.Cordoned = ordered(cordoned)
+	draining := slices.Clone(p.Draining)
+	for h := range a.Drain {
+		draining = append(draining, h)
+	}
+	p.Draining = ordered(draining)
 	return p
+}
+
+func ordered(hs []schemas.HostID) []schemas.HostID {
+	slices.Sort(hs)
+	return slices.Compact(hs)
 }

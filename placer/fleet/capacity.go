@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/foreshift/foreshift/placer/policy"
@@ -16,10 +17,16 @@ type hostState struct {
 	Prev schemas.Time // stream time of the report before
 	// Since is when the host began to report each VM as running, without a break.
 	Since map[schemas.VMID]schemas.Time
+	// Models are the guest CPU models the host can run; nil = unknown. It is made of
+	// Msg when that list changes.
+	Models map[string]bool
 }
 
 // goneAfter is how long a silent host is remembered; its VMs are stale long before.
 const goneAfter = time.Hour
+
+// maxLinks is how many links are kept before those of the last hour alone are.
+const maxLinks = 4096
 
 func (f *Fleet) applyHost(in Input, m *schemas.CapacityHost) error {
 	if m.Capacity.CPU <= 0 || m.Capacity.Mem <= 0 {
@@ -44,7 +51,11 @@ func (f *Fleet) applyHost(in Input, m *schemas.CapacityHost) error {
 			since[v.VM] = in.Time
 		}
 	}
+	if h.Msg == nil || !slices.Equal(h.Msg.CPUModels, m.CPUModels) {
+		h.Models = modelSet(m.CPUModels)
+	}
 	h.Msg, h.Seq, h.Prev, h.At, h.Since = m, in.Seq, h.At, in.Time, since
+	f.noteDirty(m, in)
 	if in.Time > f.hostClock {
 		f.hostClock = in.Time
 		for id, o := range f.hosts {
@@ -56,11 +67,26 @@ func (f *Fleet) applyHost(in Input, m *schemas.CapacityHost) error {
 	return nil
 }
 
+func modelSet(names []string) map[string]bool {
+	if len(names) == 0 {
+		return nil
+	}
+	set := make(map[string]bool, len(names))
+	for _, n := range names {
+		set[n] = true
+	}
+	return set
+}
+
+// linkState is the last measurement of a link between two sites.
 type linkState struct {
-	Free schemas.BytesPerSecond
-	RTT  schemas.Millis
-	Seq  uint64
-	At   schemas.Time
+	Free      schemas.BytesPerSecond
+	Bandwidth schemas.BytesPerSecond
+	RTT       schemas.Millis
+	Loss      schemas.Ratio
+	By        string
+	Seq       uint64
+	At        schemas.Time
 }
 
 func (f *Fleet) applyLink(in Input, m *schemas.CapacityLink) error {
@@ -75,6 +101,13 @@ func (f *Fleet) applyLink(in Input, m *schemas.CapacityLink) error {
 	if m.Bandwidth > 0 && free > m.Bandwidth {
 		free = m.Bandwidth
 	}
-	f.links[key] = linkState{free, m.RTT, in.Seq, in.Time}
+	if len(f.links) >= maxLinks {
+		for k, l := range f.links {
+			if in.Time.Sub(l.At) > goneAfter {
+				delete(f.links, k)
+			}
+		}
+	}
+	f.links[key] = linkState{Free: free, Bandwidth: m.Bandwidth, RTT: m.RTT, Loss: m.Loss, By: m.By, Seq: in.Seq, At: in.Time}
 	return nil
 }

@@ -41,6 +41,9 @@ type Config struct {
 	// Age limits, in stream time. Host and link are real time: 1 min, 5 min.
 	// Forecast is 3 base steps, at least 15 s, after it was stored.
 	HostAge, LinkAge, ForecastAge time.Duration
+	// Persistence makes views hold what is now instead of the forecast: the
+	// alternative that a plan is compared with.
+	Persistence bool
 }
 
 func (c Config) withDefaults() Config {
@@ -88,6 +91,7 @@ type Fleet struct {
 	ownLimit  map[schemas.VMID]ownLimitState
 	moves     map[schemas.CommandID]*Move
 	record    map[schemas.VMID]uint64
+	dirty     map[schemas.VMID]dirtyState
 	acts      actState
 	kv        policyState
 	plans     planState
@@ -108,10 +112,7 @@ type Memory struct {
 }
 
 // Held is how long a host's pressure has been above the trigger.
-type Held struct {
-	Steps int          // consecutive decided steps
-	Last  schemas.Step // the last of them
-}
+type Held = schemas.Held
 
 // New makes an empty fleet.
 func New(cfg Config) *Fleet {
@@ -123,6 +124,7 @@ func New(cfg Config) *Fleet {
 		ownLimit:  map[schemas.VMID]ownLimitState{},
 		moves:     map[schemas.CommandID]*Move{},
 		record:    map[schemas.VMID]uint64{},
+		dirty:     map[schemas.VMID]dirtyState{},
 		acts:      newActState(),
 		kv:        policyState{Versions: map[uint64]schemas.Policy{}},
 		plans:     planState{Actions: map[schemas.PlanID][]schemas.CommandID{}},
@@ -177,17 +179,18 @@ type ownLimitState struct {
 	Resource string
 	Step     schemas.Step
 	At       schemas.Time
+	Seq      uint64
 }
 
 func (f *Fleet) applyPressure(in Input, m *schemas.PressureVM) error {
 	if m.Cause != schemas.CauseOwnLimit {
 		return nil // our own words come back
 	}
-	if m.Score <= 0 && m.Advice == "" {
-		delete(f.ownLimit, m.VM)
-		return nil
+	if o, ok := f.ownLimit[m.VM]; ok && in.Seq <= o.Seq {
+		return nil // an older word redelivered
 	}
-	f.ownLimit[m.VM] = ownLimitState{m.Score, m.Advice, m.Resource, m.Issued, in.Time}
+	// That it is over is kept too: without it an older word would count again.
+	f.ownLimit[m.VM] = ownLimitState{m.Score, m.Advice, m.Resource, m.Issued, in.Time, in.Seq}
 	if len(f.ownLimit) > maxRecords {
 		f.pruneOwnLimit(in.Time)
 	}

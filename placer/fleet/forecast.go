@@ -80,13 +80,22 @@ func (r *forecastRow) olderThan(m *schemas.Forecasts, in Input) bool {
 func (r *forecastRow) fill(m *schemas.Forecasts, i int, weight []float32, in Input) {
 	r.Issued, r.Start, r.Lease, r.Seq, r.At, r.K, r.Weight = m.Issued, m.Grid.Start, m.Lease, in.Seq, in.Time, m.K, weight
 	sc := m.Scenarios(i)
+	// A VM may want more than its allocation, but its host never gives it more.
+	most := float32(0)
+	if i < len(m.AllocCPU) {
+		most = clean(m.AllocCPU[i])
+	}
 	for res := range r.D {
 		if len(r.D[res]) != m.K*schemas.Slots {
 			r.D[res] = make([]float32, m.K*schemas.Slots)
 		}
 		for k := 0; k < m.K; k++ {
 			for s := 0; s < schemas.Slots; s++ {
-				r.D[res][s*m.K+k] = clean(sc.D[(k*schemas.Slots+s)*schemas.ScenarioResources+res])
+				x := clean(sc.D[(k*schemas.Slots+s)*schemas.ScenarioResources+res])
+				if res == int(schemas.CPU) && most > 0 && x > most {
+					x = most
+				}
+				r.D[res][s*m.K+k] = x
 			}
 		}
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // snapshotVersion is the first byte of a snapshot; another is refused.
-const snapshotVersion = 1
+const snapshotVersion = 2
 
 // entry is one pair of a map, so that a snapshot has one order.
 type entry[K, V any] struct {
@@ -61,11 +61,14 @@ type snapshot struct {
 	OwnLimit  []entry[schemas.VMID, ownLimitState]
 	Moves     []entry[schemas.CommandID, Move]
 	Record    []entry[schemas.VMID, uint64]
+	Dirty     []entry[schemas.VMID, dirtyState]
 
 	Acts      actState
 	HostModes []entry[schemas.HostID, modeAct]
 	VMModes   []entry[schemas.VMID, modeAct]
 	Cordon    []entry[schemas.HostID, bool]
+	Drain     []entry[schemas.HostID, schemas.Time]
+	ActPast   []entry[uint64, schemas.Policy]
 
 	Policy     *schemas.Policy
 	PolicyAt   schemas.Time
@@ -83,12 +86,12 @@ type snapshot struct {
 // AppendSnapshot appends the whole state to b.
 func (f *Fleet) AppendSnapshot(b []byte) ([]byte, error) {
 	s := snapshot{HostClock: f.hostClock, Links: entries(f.links, byLink), Issued: f.issued,
-		OwnLimit: entries(f.ownLimit, byVM), Record: entries(f.record, byVM),
-		Acts: f.acts, HostModes: hostsOf(f.acts.HostMode), VMModes: entries(f.acts.VMMode, byVM), Cordon: hostsOf(f.acts.Cordon),
+		OwnLimit: entries(f.ownLimit, byVM), Record: entries(f.record, byVM), Dirty: entries(f.dirty, byVM),
+		Acts: f.acts, HostModes: hostsOf(f.acts.HostMode), VMModes: entries(f.acts.VMMode, byVM), Cordon: hostsOf(f.acts.Cordon), Drain: hostsOf(f.acts.Drain), ActPast: entries(f.acts.Versions, byNumber[uint64]),
 		Policy: f.kv.Now, PolicyAt: f.kv.At, PolicySeq: f.kv.Seq, PolicyPast: entries(f.kv.Versions, byNumber[uint64]),
 		Memory: f.Memory, Held: hostsOf(f.Memory.Held), Skip: entries(f.Memory.Skip, byVM),
 		Plans: f.plans, PlanItems: entries(f.plans.Actions, byText[schemas.PlanID])}
-	s.Acts.HostMode, s.Acts.VMMode, s.Acts.Cordon = nil, nil, nil
+	s.Acts.HostMode, s.Acts.VMMode, s.Acts.Cordon, s.Acts.Drain, s.Acts.Versions = nil, nil, nil, nil, nil
 	s.Memory.Held, s.Memory.Skip, s.Plans.Actions = nil, nil, nil
 	for _, e := range hostsOf(f.hosts) {
 		h := e.Value
@@ -118,10 +121,10 @@ func (f *Fleet) Restore(b []byte) error {
 	}
 	n := New(f.cfg)
 	n.hostClock, n.issued = s.HostClock, s.Issued
-	n.links, n.ownLimit, n.record = fromEntries(s.Links), fromEntries(s.OwnLimit), fromEntries(s.Record)
+	n.links, n.ownLimit, n.record, n.dirty = fromEntries(s.Links), fromEntries(s.OwnLimit), fromEntries(s.Record), fromEntries(s.Dirty)
 	for i := range s.Hosts {
 		h := &s.Hosts[i].Value
-		n.hosts[s.Hosts[i].Key] = &hostState{&h.Msg, h.Seq, h.At, h.Prev, fromEntries(h.Since)}
+		n.hosts[s.Hosts[i].Key] = &hostState{&h.Msg, h.Seq, h.At, h.Prev, fromEntries(h.Since), modelSet(h.Msg.CPUModels)}
 	}
 	for i := range s.Forecasts {
 		n.forecasts[s.Forecasts[i].Key] = &s.Forecasts[i].Value
@@ -131,6 +134,7 @@ func (f *Fleet) Restore(b []byte) error {
 	}
 	n.acts = s.Acts
 	n.acts.HostMode, n.acts.VMMode, n.acts.Cordon = fromEntries(s.HostModes), fromEntries(s.VMModes), fromEntries(s.Cordon)
+	n.acts.Drain, n.acts.Versions = fromEntries(s.Drain), fromEntries(s.ActPast)
 	n.kv = policyState{s.Policy, s.PolicyAt, s.PolicySeq, fromEntries(s.PolicyPast)}
 	n.Memory = s.Memory
 	n.Memory.Held, n.Memory.Skip = fromEntries(s.Held), fromEntries(s.Skip)

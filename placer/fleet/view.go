@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"fmt"
 	"slices"
 	"sort"
 	"strings"
@@ -49,6 +50,12 @@ type Host struct {
 	Room  float64     // memory that may be promised: capacity times overcommit, bytes
 	Msg   *schemas.CapacityHost
 	VMs   []int32 // those that run or rest here, in order
+	Speed float64 // of a core, relative to the reference core
+	Age   time.Duration
+	// Stale is why nothing is decided on the host's word, ok while it is fresh.
+	Stale schemas.Reason
+
+	models map[string]bool // guest CPU models it can run; nil = unknown
 }
 
 // VM is one running or paused VM of a view.
@@ -68,8 +75,13 @@ type VM struct {
 	Move               *Move
 	OwnLimit           schemas.Ratio // pressure by its own allocation, 0 = none
 	Advice             string
-	CPU, Mem           []float32                  // slot*K+k: mCPU, bytes
-	Mid, Spread        *[2][schemas.Slots]float32 // net, disk: bytes/s; nil = none known
+	// Stale is why nothing is decided on the VM's forecast, ok while it is fresh.
+	Stale schemas.Reason
+	// DirtyRate is the rate at which it dirties memory and DirtyHigh about its .9
+	// quantile, bytes/s; 0 = not measured within the hour. See [View.Dirty].
+	DirtyRate, DirtyHigh schemas.BytesPerSecond
+	CPU, Mem             []float32                  // slot*K+k: mCPU, bytes
+	Mid, Spread          *[2][schemas.Slots]float32 // net, disk: bytes/s; nil = none known
 }
 
 // View joins the streams at a moment.
@@ -101,7 +113,16 @@ func (f *Fleet) viewHosts(v *View) {
 		if m.Overcommit.Mem > 0 {
 			room *= float64(m.Overcommit.Mem)
 		}
-		v.Hosts = append(v.Hosts, Host{ID: id, Fresh: v.Now.Sub(h.At) <= f.cfg.HostAge, Cap: m.Capacity.Vec(), Room: room, Msg: m})
+		speed := float64(m.Speed)
+		if !(speed > 0 && speed <= 100) {
+			speed = 1
+		}
+		age := v.Now.Sub(h.At)
+		host := Host{ID: id, Fresh: age <= f.cfg.HostAge, Cap: m.Capacity.Vec(), Room: room, Msg: m, Speed: speed, Age: age, models: h.Models}
+		if !host.Fresh {
+			host.Stale = stale("%s has not been heard of for over %s", id, f.cfg.HostAge)
+		}
+		v.Hosts = append(v.Hosts, host)
 		v.Sites = append(v.Sites, m.Site)
 	}
 	sort.Slice(v.Hosts, func(i, j int) bool { return v.Hosts[i].ID < v.Hosts[j].ID })
@@ -141,8 +162,8 @@ func (v *View) Bandwidth(a, b int32) (bps schemas.BytesPerSecond, ok bool) {
 	if a == b {
 		return v.bandwidth, true
 	}
-	l, found := v.links[policy.LinkOf(v.Sites[a], v.Sites[b])]
-	if !found || v.Now.Sub(l.At) > v.linkAge {
+	l, found := v.Link(a, b)
+	if !found || !l.Fresh {
 		return 0, false
 	}
 	return l.Free, true
@@ -158,14 +179,24 @@ func (f *Fleet) viewGrid(v *View) {
 		}
 	}
 	if ref == nil {
-		v.Grid, v.K = schemas.Grid{Start: v.Step}, 1
-		v.Weight = make([]float32, schemas.Slots)
-		for i := range v.Weight {
-			v.Weight[i] = 1
-		}
+		v.Grid, v.K, v.Weight = schemas.Grid{Start: v.Step}, 1, alike()
 		return
 	}
-	v.Issued, v.Grid, v.K, v.Weight = ref.Issued, schemas.Grid{Start: ref.Start}, ref.K, ref.Weight
+	v.Issued, v.Grid = ref.Issued, schemas.Grid{Start: ref.Start}
+	if f.cfg.Persistence {
+		v.K, v.Weight = 1, alike()
+		return
+	}
+	v.K, v.Weight = ref.K, ref.Weight
+}
+
+// alike are the weights of a single scenario.
+func alike() []float32 {
+	w := make([]float32, schemas.Slots)
+	for i := range w {
+		w[i] = 1
+	}
+	return w
 }
 
 // viewVMs finds each VM's place: running beats paused, then the later report, then
@@ -211,11 +242,19 @@ func (f *Fleet) viewVMs(v *View) {
 		if m.Name == "" {
 			m.Name = m.ID.String()
 		}
+		if d, ok := f.dirty[m.ID]; ok && v.Now.Sub(d.At) <= dirtyFor {
+			m.DirtyRate, m.DirtyHigh = d.Rate, d.High
+		}
 		if row := f.forecasts[m.ID]; row != nil {
-			m.Known, m.Fresh = true, v.Now.Sub(row.At) <= f.cfg.ForecastAge
+			age := v.Now.Sub(row.At)
+			m.Known, m.Fresh = true, age <= f.cfg.ForecastAge
+			if !m.Fresh {
+				m.Stale = stale("the forecast of %s is %s old, at most %s are allowed", m.Name, age.Round(time.Second), f.cfg.ForecastAge)
+			}
 			f.rebin(v, m, row)
 			continue
 		}
+		m.Stale = schemas.Reason{Code: schemas.ReasonNoForecast, Detail: m.Name + " has no forecast yet"}
 		standIn(v, m, alloc[m.Host])
 	}
 }
@@ -229,13 +268,17 @@ func certain(a, b *hostState, vm schemas.VMID) bool {
 	return a.Prev >= b.Since[vm] && a.Prev > 0
 }
 
+func stale(format string, a ...any) schemas.Reason {
+	return schemas.Reason{Code: schemas.ReasonStale, Detail: fmt.Sprintf(format, a...)}
+}
+
 // rebin puts a forecast on the decision's grid. One of the same grid and number of
 // scenarios is used as it is; an older one is shifted; beyond its end its last
 // slot holds. Where the number of scenarios differs they are repeated, and the
 // last, persistence, stays the last.
 func (f *Fleet) rebin(v *View, m *VM, row *forecastRow) {
 	m.Mid, m.Spread = &row.Mid, &row.Spread
-	if row.Start == v.Grid.Start && row.K == v.K {
+	if row.Start == v.Grid.Start && row.K == v.K && !f.cfg.Persistence {
 		m.CPU, m.Mem = row.D[0], row.D[1]
 		return
 	}
@@ -261,6 +304,9 @@ func (f *Fleet) rebin(v *View, m *VM, row *forecastRow) {
 		}
 		for j := range mid {
 			mid[j][s], spread[j][s] = row.Mid[j][o], row.Spread[j][o]
+			if f.cfg.Persistence { // what is now, and no doubt about it
+				mid[j][s], spread[j][s] = row.Mid[j][0], 0
+			}
 		}
 	}
 	m.Mid, m.Spread = mid, spread
@@ -281,7 +327,7 @@ func standIn(v *View, m *VM, hostAlloc float64) {
 	buf := make([]float32, 2*n)
 	m.CPU, m.Mem = buf[:n:n], buf[n:]
 	for i := range m.CPU {
-		m.CPU[i], m.Mem[i] = float32(cpu), float32(mem)
+		m.CPU[i], m.Mem[i] = clean(float32(cpu)), clean(float32(mem))
 	}
 }
 

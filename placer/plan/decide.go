@@ -11,13 +11,16 @@
 //   - Decide is a pure function of its arguments: replay repeats it to the byte.
 //   - A host's demand is the sum of its VMs' joint scenarios, path by path, so that
 //     VMs that burst together are seen to. What is minimised is the expected unmet
-//     demand over the look-ahead plus a little for load near capacity; a move is
-//     charged for its transfer, its downtime and its chance to fail.
-//   - A move is planned only for a VM of a host whose pressure has held above the
-//     trigger, only if its benefit is above the minimum, and only within every
-//     limit; each choice is reserved before the next is made, so that no two of
-//     them count on the same room. The most benefit per cost goes first.
-//   - Memory fits at a high quantile wherever a VM is sent.
+//     demand over the look-ahead, a little for load near capacity, and what soft
+//     rules and distance cost; a move is charged for its transfer, its downtime, its
+//     brown-out and its chance to fail.
+//   - Hosts are emptied for drains and maintenance first, broken hard rules mended
+//     second, load balanced last. Every move is within every limit.
+//   - For balance a VM moves only from a host whose pressure has held above the
+//     trigger, or to make room for such a VM, and only if its benefit, given all the
+//     others of the plan, is above the minimum. The most benefit per cost goes first.
+//   - Memory fits at a high quantile wherever a VM is sent, also while others are
+//     still on their way out; moves that need the room of others wait for them.
 //   - Every VM on a pressed host that does not move has a typed reason, and so has
 //     a plan without moves. "No beneficial move" is an answer.
 //
@@ -26,7 +29,7 @@
 package plan
 
 import (
-	"math"
+	"cmp"
 	"math/rand/v2"
 	"slices"
 
@@ -53,292 +56,208 @@ func Decide(f *fleet.Fleet, p policy.Policy, c schemas.Cut, b search.Budget, see
 	return Prepare(f, p, c).Decide(b, seed).Plan
 }
 
-// candidate is a VM of a pressed host on its way through the search.
-type candidate struct {
-	vm     int32
-	why    schemas.Reason // why it does not move, ok while it may
-	saves  float64        // no destination saves more than this, core-seconds
-	bound  float64        // nor ranks higher than this
-	judged bool           // against all hosts, as they are now
-	best   choice
-	has    bool // best is a choice that may be done
-	chosen bool
-	whyNot []choice // the other hosts, best first
-	counts map[schemas.ReasonCode]int
-	score  float64 // best benefit over hosts, done or not
-}
-
-// Decide searches for the moves of this state: the greedy choice first, then its
-// refinement within the budget. Judging a VM against every host is put off until
-// its bound makes it the next choice; what is left of the budget explains VMs that
-// never were.
+// Decide searches for the moves of this state: what must move, then the greedy choice
+// for balance, then its refinement within the budget, then the order of them all. What
+// is left of the budget explains VMs that were never judged.
 func (s *State) Decide(b search.Budget, seed uint64) Decision {
+	rng := rand.New(rand.NewPCG(seed, uint64(s.V.Issued)))
 	cands := s.candidates()
-	var chosen []*candidate
-	for s.Gate.OK() {
-		if stop := s.tally.Fleet(); !stop.OK() {
-			settle(cands, stop)
-			break
+	board := s.newBoard(cands, rng)
+	searched := 0
+	if s.Gate.OK() {
+		board.duties()
+		if s.P.RulesOnly {
+			board.settle(no(schemas.ReasonRulesOnly, "the policy moves VMs for rules only"))
+		} else {
+			board.greedy()
+			searched = s.Evals
+			board.refine(b)
+			board.prune()
+			board.pack()
 		}
-		c := s.pick(cands)
-		if c == nil {
-			break
-		}
-		c.chosen = true
-		chosen = append(chosen, c)
-		s.apply(&c.best)
-		s.after(cands, c)
+		board.order()
 	}
-	s.refine(chosen, b, seed)
-	chosen = s.prune(chosen)
-	for i := range cands {
-		// One that is only held back is judged too: what a move would bring is told
-		// in every mode.
-		if c := &cands[i]; !c.judged && s.vmWhy[c.vm].OK() && s.Evals < b.Evaluations {
-			s.evaluate(c)
-		}
-	}
-	return s.write(cands, chosen, seed)
+	s.retally(board.moves)
+	board.account(searched + b.Evaluations)
+	return board.write(seed)
 }
 
-// candidates are the VMs of pressed hosts in order, each with what already speaks
-// against it and the most that any destination could bring.
-func (s *State) candidates() []candidate {
-	var out []candidate
+// candidates are the VMs that must move and those of pressed hosts, in order, each
+// with what already speaks against it.
+func (s *State) candidates() []*candidate {
+	var out []*candidate
 	for i := range s.V.VMs {
 		m := &s.V.VMs[i]
-		if !s.Pressed(m.Host) {
+		host := &s.V.Hosts[m.Host]
+		duty := schemas.Reason{}
+		if m.Dest < 0 && m.Running && s.vmWhy[i].Code != schemas.ReasonExcluded {
+			if duty = s.hosts.Leave(host.ID); duty.OK() {
+				duty = s.breach(int32(i))
+			}
+		}
+		if duty.OK() && !s.Pressed(m.Host) {
 			continue
 		}
-		c := candidate{vm: int32(i), why: s.vmWhy[i]}
-		host := &s.V.Hosts[m.Host]
+		c := s.candidate(int32(i))
+		c.duty = duty
 		if c.why.OK() {
 			c.why = s.Gate
 		}
-		if held := s.f.Memory.Held[host.ID]; c.why.OK() && held.Steps < s.P.HoldSteps && s.planned[int32(i)] == nil {
-			c.why = no(schemas.ReasonHold, "pressure of %s has held for %d of %d steps", host.ID, held.Steps, s.P.HoldSteps)
-		}
-		if c.why.OK() {
-			c.why = s.tally.Source(host.ID)
+		if c.why.OK() && !c.must() {
+			c.why = s.balanced(int32(i))
 		}
 		if c.why.OK() && s.modeOf(i, int(m.Host)) == schemas.ModeObserve {
 			c.why = no(schemas.ReasonMode, "mode observe: nothing is planned")
-		}
-		if c.why.OK() {
-			s.hope(&c)
 		}
 		out = append(out, c)
 	}
 	return out
 }
 
-// hope bounds what any destination can bring: all that the source would gain at
-// once, without cost, from a host that feels nothing.
-func (s *State) hope(c *candidate) {
-	a := int(s.V.VMs[c.vm].Host)
-	s.Evals++
-	c.judged, c.saves = false, s.sums.cost[a]-s.sums.hostCost(a, int(c.vm), -1, 0)
-	c.bound = s.rank(c.saves, 0)
-	if s.planned[c.vm] != nil {
-		c.bound /= sticky
+// balanced is what speaks against moving a VM of a pressed host for balance.
+func (s *State) balanced(i int32) schemas.Reason {
+	host := &s.V.Hosts[s.V.VMs[i].Host]
+	if held := s.f.Memory.Held[host.ID]; held.Steps < s.P.HoldSteps && s.planned[i] == nil {
+		return no(schemas.ReasonHold, "pressure of %s has held for %d of %d steps", host.ID, held.Steps, s.P.HoldSteps)
 	}
+	return s.tally.Source(host.ID)
 }
 
-// evaluate judges a candidate against every host: never only against the coolest,
-// since the best destination is the one whose peaks lie elsewhere.
-func (s *State) evaluate(c *candidate) {
-	a := int(s.V.VMs[c.vm].Host)
-	c.judged, c.has, c.counts, c.score, c.whyNot = true, false, map[schemas.ReasonCode]int{}, 0, c.whyNot[:0]
-	for b := range s.V.Hosts {
-		if b == a {
-			continue
-		}
-		ch := s.pair(int(c.vm), a, b)
-		c.score = max(c.score, ch.gain.Benefit)
-		if ch.why != schemas.ReasonOK {
-			c.counts[ch.why]++
-		} else if !c.has || ch.rank > c.best.rank {
-			if c.has {
-				c.list(c.best)
-			}
-			c.best, c.has = ch, true
-			continue
-		}
-		c.list(ch)
-	}
+// board is the placement being searched: a state with the moves made so far.
+type board struct {
+	s     *State
+	cands []*candidate // those that a plan speaks of, in order of the VMs
+	moves []*candidate // those sent somewhere
+	first int          // of them the ones that must move, which the search leaves alone
+	index *index
+	rng   *rand.Rand
 }
 
-// list keeps the best of the other hosts, in order of benefit and then of name.
-func (c *candidate) list(ch choice) {
-	at := len(c.whyNot)
-	for at > 0 && (ch.gain.Benefit > c.whyNot[at-1].gain.Benefit || ch.gain.Benefit == c.whyNot[at-1].gain.Benefit && ch.dest < c.whyNot[at-1].dest) {
-		at--
-	}
-	if at < maxWhyNot {
-		if len(c.whyNot) == maxWhyNot {
-			c.whyNot = c.whyNot[:maxWhyNot-1]
-		}
-		c.whyNot = slices.Insert(c.whyNot, at, ch)
-	}
+func (s *State) newBoard(cands []*candidate, rng *rand.Rand) *board {
+	return &board{s: s, cands: cands, index: s.newIndex(), rng: rng}
 }
 
-// explained are the other hosts and why not each.
-func (s *State) explained(c *candidate) []schemas.Decline {
-	out := make([]schemas.Decline, 0, len(c.whyNot))
-	for i := range c.whyNot {
-		ch := &c.whyNot[i]
-		if c.has && ch.dest == c.best.dest {
-			continue
-		}
-		why := s.explain(ch)
-		if why.OK() {
-			why = no(schemas.ReasonWorse, "benefit %.3g core-seconds, %s gives %.3g", ch.gain.Benefit, s.V.Hosts[c.best.dest].ID, c.best.gain.Benefit)
-		}
-		out = append(out, schemas.Decline{VM: s.V.VMs[c.vm].ID, Host: s.V.Hosts[ch.dest].ID, Reason: why, Score: ch.gain.Benefit})
-	}
-	return out
+// put and lift are those of the state, with the list of moves.
+func (b *board) put(c *candidate, to int32) float64 {
+	c.order = len(b.moves)
+	b.moves = append(b.moves, c)
+	d := b.s.put(c, to)
+	b.index.renew(c.home)
+	b.index.renew(to)
+	return d
 }
 
-// pick is the candidate with the most benefit per cost; the first of equals. The
-// rank of one that was judged before later choices only falls, so the highest is
-// judged anew until it stays the highest.
-func (s *State) pick(cands []candidate) *candidate {
-	for {
-		var best *candidate
-		top := 0.0
-		for i := range cands {
-			c := &cands[i]
-			if c.chosen || !c.why.OK() || c.judged && !c.has || c.saves < sticky*s.minBenefit {
-				continue
-			}
-			if best == nil || c.top() > top {
-				best, top = c, c.top()
-			}
-		}
-		if best == nil || best.judged {
-			return best
-		}
-		s.evaluate(best)
-	}
+func (b *board) lift(c *candidate) float64 {
+	last := len(b.moves) - 1
+	b.moves[last].order = c.order
+	b.moves[c.order] = b.moves[last]
+	b.moves = b.moves[:last]
+	to := c.dest
+	d := b.s.lift(c)
+	b.index.renew(c.home)
+	b.index.renew(to)
+	return d
 }
 
-func (c *candidate) top() float64 {
-	if c.judged {
-		return c.best.rank
-	}
-	return c.bound
-}
-
-// after marks those whom a choice concerns to be judged anew: the VMs of its
-// source, those that wanted its destination or its link, and groups. What could
-// have become better, VMs of its destination, which is fuller now, gets a new bound.
-func (s *State) after(cands []candidate, done *candidate) {
-	a := s.V.VMs[done.vm].Host
-	full := s.tally.Source(s.V.Hosts[a].ID)
-	link := s.link(s.V.Hosts[a].Site, s.V.Hosts[done.best.dest].Site)
-	for i := range cands {
-		c := &cands[i]
-		if c.chosen || !c.why.OK() {
-			continue
-		}
-		from := s.V.VMs[c.vm].Host
+// duties sends those that must move where they do least harm: for drains and
+// maintenance the largest first, while there is most room; then for rules, as long as
+// the rule is still broken, the cheapest first, so that the fewest move.
+func (b *board) duties() {
+	s := b.s
+	var drains, mends []*candidate
+	for _, c := range b.cands {
 		switch {
-		case from == a && !full.OK():
-			c.why = full
-		case from == done.best.dest || len(s.together[c.vm]) > 0 || len(s.apart[c.vm]) > 0:
-			s.hope(c)
-		case c.has && (from == a || c.best.dest == done.best.dest || link != (policy.Link{}) && s.link(s.V.Hosts[from].Site, s.V.Hosts[c.best.dest].Site) == link):
-			c.judged, c.bound = false, c.best.rank
+		case !c.must() || !c.why.OK():
+		case !s.hosts.Leave(s.V.Hosts[c.home].ID).OK():
+			drains = append(drains, c)
+		default:
+			mends = append(mends, c)
 		}
 	}
+	slices.SortStableFunc(drains, func(x, y *candidate) int { return cmp.Compare(s.sums.vpeak[y.vm], s.sums.vpeak[x.vm]) })
+	slices.SortStableFunc(mends, func(x, y *candidate) int { return cmp.Compare(s.resident(int(x.vm)), s.resident(int(y.vm))) })
+	for _, c := range append(drains, mends...) {
+		if s.limits.hour <= 0 || s.P.MaxPerCluster <= 0 || s.P.MaxPerHost <= 0 {
+			c.why = no(schemas.ReasonBudgetHour, "the moves that may begin within 12 steps are used up")
+			continue
+		}
+		if s.hosts.Leave(s.V.Hosts[c.home].ID).OK() && s.breach(c.vm).OK() {
+			c.why = no(schemas.ReasonOK, "another move mends the rule")
+			c.duty = schemas.Reason{}
+			continue
+		}
+		if b.evaluate(c); c.has {
+			b.put(c, c.best.dest)
+		}
+	}
+	b.first = len(b.moves)
 }
 
-func settle(cands []candidate, why schemas.Reason) {
-	for i := range cands {
-		if c := &cands[i]; !c.chosen && c.why.OK() && (c.has || !c.judged) {
+// settle gives a reason to all that are still in question.
+func (b *board) settle(why schemas.Reason) {
+	for _, c := range b.cands {
+		if c.dest < 0 && c.why.OK() && !c.must() && (c.has || !c.judged) {
 			c.why = why
 		}
 	}
 }
 
-// refine tries to send the chosen VMs elsewhere, now that all choices are known.
-func (s *State) refine(chosen []*candidate, b search.Budget, seed uint64) {
-	if len(chosen) < 2 {
-		return
+// retally counts the moves of the board, for the words of a refusal.
+func (s *State) retally(moves []*candidate) {
+	s.tally = policy.NewTally(s.P, s.V.Attempts, s.V.Now, s.V.Base, s.V.Resumed)
+	for _, c := range moves {
+		src, dst := &s.V.Hosts[c.home], &s.V.Hosts[c.dest]
+		s.tally.Add(s.V.VMs[c.vm].ID, src.ID, dst.ID, s.link(src.Site, dst.Site))
 	}
-	b.Evaluations = min(b.Evaluations, 2*len(chosen)*len(s.V.Hosts))
-	r := &retarget{s: s, chosen: chosen}
-	search.Climb(r, rand.New(rand.NewPCG(seed, uint64(s.V.Issued))), b, s.minBenefit)
 }
 
-// prune takes back, worst first, each choice that no longer pays now that the
-// others are made; what is left has its gain on that ground.
-func (s *State) prune(chosen []*candidate) []*candidate {
+// prune takes back, worst first, each move that no longer pays now that the others
+// are made; what is left has its gain on that ground.
+func (b *board) prune() {
+	s := b.s
 	for {
-		worst, low := -1, 0.0
-		for i, c := range chosen {
-			s.undo(&c.best)
-			a := int(s.V.VMs[c.vm].Host)
-			c.best.why = schemas.ReasonOK
-			s.judge(&c.best, a)
-			s.apply(&c.best)
-			if c.best.why != schemas.ReasonOK && (worst < 0 || c.best.gain.Benefit < low) {
-				worst, low = i, c.best.gain.Benefit
+		var bad []*candidate
+		for i := b.first; i < len(b.moves); i++ {
+			c := b.moves[i]
+			if s.rejudge(c); c.best.why != schemas.ReasonOK {
+				bad = append(bad, c)
 			}
 		}
-		if worst < 0 {
-			return chosen
+		if len(bad) == 0 {
+			return
 		}
-		c := chosen[worst]
-		s.undo(&c.best)
-		c.chosen, c.has, c.score = false, false, c.best.gain.Benefit
-		c.why = no(schemas.ReasonBelowMinimum, "with the other moves of this plan it brings only %.3g core-seconds, least %.3g", c.best.gain.Benefit, s.minBenefit)
-		chosen = slices.Delete(chosen, worst, worst+1)
+		slices.SortFunc(bad, func(x, y *candidate) int {
+			return cmp.Or(cmp.Compare(x.best.gain.Benefit, y.best.gain.Benefit), cmp.Compare(x.vm, y.vm))
+		})
+		touched := map[int32]bool{}
+		for _, c := range bad {
+			if touched[c.home] || touched[c.dest] {
+				continue // judged on a ground that has changed: the next round will tell
+			}
+			touched[c.home], touched[c.dest] = true, true
+			b.drop(c, no(schemas.ReasonBelowMinimum, "with the other moves of this plan it brings only %.3g core-seconds, least %.3g", c.best.gain.Benefit, s.least(c, c.dest)))
+		}
 	}
 }
 
-// retarget is the problem of refine: item i is the i-th chosen move.
-type retarget struct {
-	s      *State
-	chosen []*candidate
-}
-
-// Propose draws one of the moves and another host for it.
-func (r *retarget) Propose(rng *rand.Rand) search.Move {
-	return search.Move{Item: int32(rng.IntN(len(r.chosen))), To: int32(rng.IntN(len(r.s.V.Hosts)))}
-}
-
-// Delta is minus what the other destination gains.
-func (r *retarget) Delta(m search.Move) float64 {
-	c := r.chosen[m.Item]
-	if m.To == c.best.dest {
-		return math.Inf(1)
+// drop takes a move back for good.
+func (b *board) drop(c *candidate, why schemas.Reason) {
+	if c.order < b.first {
+		b.first--
 	}
-	next := r.s.other(c, m.To)
-	if next.why != schemas.ReasonOK {
-		return math.Inf(1)
+	b.lift(c)
+	c.has, c.score, c.why = false, c.best.gain.Benefit, why
+}
+
+// rejudge gives a move its gain given all the others.
+func (s *State) rejudge(c *candidate) {
+	to := c.dest
+	s.lift(c)
+	w := s.way(c, to)
+	ch := choice{vm: c.vm, dest: to, timing: w.timing, price: w.price, why: w.why}
+	if ch.why == schemas.ReasonOK {
+		s.judge(c, &ch)
 	}
-	return c.best.gain.Benefit - next.gain.Benefit
-}
-
-// Apply sends the VM there instead.
-func (r *retarget) Apply(m search.Move) {
-	c := r.chosen[m.Item]
-	next := r.s.other(c, m.To)
-	r.s.undo(&c.best)
-	c.best = next
-	r.s.apply(&c.best)
-}
-
-// other judges another destination of a chosen move as if it were not yet made,
-// and its present one on the same ground.
-func (s *State) other(c *candidate, to int32) choice {
-	a := int(s.V.VMs[c.vm].Host)
-	s.undo(&c.best)
-	now := c.best
-	s.judge(&now, a)
-	next := s.pair(int(c.vm), a, int(to))
-	s.apply(&c.best)
-	c.best.gain = now.gain
-	return next
+	c.best, c.has = ch, true
+	s.put(c, to)
 }

@@ -1,9 +1,10 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"math"
-	"sort"
+	"slices"
 
 	"github.com/foreshift/foreshift/schemas"
 )
@@ -40,13 +41,10 @@ func (s *sums) assess(h int) Pressure {
 		if limit <= 0 {
 			continue
 		}
-		switch r {
-		case schemas.CPU:
-			s.cumulate(s.cpu[h*s.full:(h+1)*s.full], limit, &cum)
-		case schemas.Memory:
-			s.cumulate(s.mem[h*s.full:(h+1)*s.full], limit, &cum)
-		default:
-			s.cumulateTraffic(h, int(r-schemas.Net), limit, &cum)
+		if r <= schemas.Memory {
+			s.cumulate(s.path(h, r), limit, &cum)
+		} else {
+			s.cumulateTraffic(h, int(r-schemas.Net), limit/1000, &cum)
 		}
 		look := cum[s.s-1]
 		p.Chances[r] = schemas.Chance{H1: within(&cum, 0), H6: within(&cum, 1), H24: within(&cum, 2)}
@@ -72,6 +70,12 @@ func (s *sums) assess(h int) Pressure {
 		}
 	}
 	return p
+}
+
+// path is a host's CPU or memory over the grid, path by path.
+func (s *sums) path(h int, r schemas.Resource) []float32 {
+	size := schemas.Slots * s.k
+	return s.grid[r][h*size : (h+1)*size]
 }
 
 func within(cum *[schemas.Slots]float64, horizon int) schemas.Ratio {
@@ -120,17 +124,13 @@ func (s *sums) peak(h int, r schemas.Resource, limit float64) (peak, unmet float
 	base := s.v.Base.Seconds()
 	if r > schemas.Memory {
 		for t := 0; t < schemas.Slots; t++ {
-			x := s.nd[h*schemas.Slots+t][r-schemas.Net]
-			peak = max(peak, x.upper())
-			unmet += max(0, x.upper()-limit) * float64(schemas.SlotLen(t)) * base
+			x := 1000 * s.nd[h*schemas.Slots+t][r-schemas.Net].upper()
+			peak = max(peak, x)
+			unmet += max(0, x-limit) * float64(schemas.SlotLen(t)) * base
 		}
 		return peak, unmet
 	}
-	load := s.cpu
-	if r == schemas.Memory {
-		load = s.mem
-	}
-	load = load[h*s.full : (h+1)*s.full]
+	load := s.path(h, r)
 	total := 0.0
 	for k := 0; k < s.k; k++ {
 		top, weight := 0.0, 0.0
@@ -164,20 +164,17 @@ func (s *sums) parts(p *Pressure) []part {
 	t := max(0, p.OnsetSlot)
 	var out []part
 	sum := 0.0
-	for i := range s.v.VMs {
-		if int(s.v.VMs[i].Host) != int(p.Host) && s.v.VMs[i].Dest != p.Host {
-			continue
-		}
-		d := s.demandAt(i, p.Resource, t)
+	for _, i := range append(slices.Clone(s.v.Hosts[p.Host].VMs), s.arriving[p.Host]...) {
+		d := s.demandAt(int(i), p.Resource, t)
 		sum += d
-		out = append(out, part{vm: int32(i), demand: d})
+		out = append(out, part{vm: i, demand: d})
 	}
 	for i := range out {
 		if sum > 0 {
 			out[i].share = out[i].demand / sum
 		}
 	}
-	sort.SliceStable(out, func(i, j int) bool { return out[i].demand > out[j].demand })
+	slices.SortStableFunc(out, func(a, b part) int { return cmp.Or(cmp.Compare(b.demand, a.demand), cmp.Compare(a.vm, b.vm)) })
 	return out
 }
 

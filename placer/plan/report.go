@@ -1,7 +1,9 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/foreshift/foreshift/schemas"
 )
@@ -50,28 +52,69 @@ func (s *State) VMPressures(h int32, moving map[schemas.VMID]bool) []*schemas.Pr
 	return out
 }
 
-// Shortfalls are the sites whose hosts together run short: what no move within
-// the site can mend. A site is told of when its whole demand exceeds its whole
-// capacity with a chance of at least a half, and all of its hosts are heard of.
+// Shortfalls are the sites with demand that no placement serves: of the site's hosts
+// together, of a VM that needs more than the largest host has, or of VMs that cannot
+// leave a host that is too small for them. A site is told of when there is such demand
+// with a chance of at least a half, and all of its hosts are heard of.
 func (s *State) Shortfalls() []*schemas.Shortfall {
 	var out []*schemas.Shortfall
-	for site := range s.V.Sites {
-		for _, r := range [2]schemas.Resource{schemas.CPU, schemas.Memory} {
-			if f := s.shortfall(int32(site), r); f != nil {
+	for _, r := range [2]schemas.Resource{schemas.CPU, schemas.Memory} {
+		stuck := s.stuck(r)
+		for site := range s.V.Sites {
+			if f := s.shortfall(int32(site), r, stuck[site]); f != nil {
 				out = append(out, f)
-				break
 			}
 		}
+	}
+	// CPU before memory, one of a site.
+	slices.SortStableFunc(out, func(x, y *schemas.Shortfall) int { return cmp.Compare(x.Site, y.Site) })
+	return slices.CompactFunc(out, func(x, y *schemas.Shortfall) bool { return x.Site == y.Site })
+}
+
+// stuck is by site, path by path, the demand that stays unserved wherever what can move
+// goes; nil where there is none.
+func (s *State) stuck(r schemas.Resource) [][]float32 {
+	n, largest := schemas.Slots*s.sums.k, 0.0
+	for h := range s.V.Hosts {
+		largest = max(largest, s.V.Hosts[h].Cap[r])
+	}
+	out := make([][]float32, len(s.V.Sites))
+	add := func(site int32, load []float32, limit float32) {
+		for i, x := range load {
+			if x <= limit {
+				continue
+			}
+			if out[site] == nil {
+				out[site] = make([]float32, n)
+			}
+			out[site][i] += x - limit
+		}
+	}
+	fixed := make([][]float32, len(s.V.Hosts))
+	for i := range s.V.VMs {
+		m := &s.V.VMs[i]
+		d := m.CPU
+		if r == schemas.Memory {
+			d = m.Mem
+		}
+		switch s.vmWhy[i].Code {
+		case schemas.ReasonPinned, schemas.ReasonExcluded, schemas.ReasonStorage:
+			if fixed[m.Host] == nil {
+				fixed[m.Host] = make([]float32, n)
+			}
+			plus(fixed[m.Host], d[:n], 1)
+		default:
+			add(s.V.Hosts[s.at[i]].Site, d[:n], float32(largest))
+		}
+	}
+	for h, load := range fixed {
+		add(s.V.Hosts[h].Site, load, float32(s.V.Hosts[h].Cap[r]))
 	}
 	return out
 }
 
-func (s *State) shortfall(site int32, r schemas.Resource) *schemas.Shortfall {
-	load := make([]float32, s.sums.full)
-	src, limit := s.sums.cpu, 0.0
-	if r == schemas.Memory {
-		src = s.sums.mem
-	}
+func (s *State) shortfall(site int32, r schemas.Resource, stuck []float32) *schemas.Shortfall {
+	load, limit := make([]float32, schemas.Slots*s.sums.k), 0.0
 	for h := range s.V.Hosts {
 		if s.V.Hosts[h].Site != site {
 			continue
@@ -80,12 +123,17 @@ func (s *State) shortfall(site int32, r schemas.Resource) *schemas.Shortfall {
 			return nil // who knows what it has free
 		}
 		limit += s.V.Hosts[h].Cap[r]
-		for i, x := range src[h*s.sums.full : (h+1)*s.sums.full] {
+		for i, x := range s.sums.path(h, r) {
 			load[i] += x
 		}
 	}
+	for i := range load {
+		if load[i] = max(0, load[i]-float32(limit)); stuck != nil {
+			load[i] = max(load[i], stuck[i])
+		}
+	}
 	var cum [schemas.Slots]float64
-	s.sums.cumulate(load, limit, &cum)
+	s.sums.cumulate(load, 0, &cum)
 	if limit <= 0 || cum[schemas.Slots-1] < .5 {
 		return nil
 	}
@@ -97,7 +145,7 @@ func (s *State) shortfall(site int32, r schemas.Resource) *schemas.Shortfall {
 		}
 		excess := 0.0
 		for k := t * s.sums.k; k < (t+1)*s.sums.k; k++ {
-			excess += float64(s.V.Weight[k]) * max(0, float64(load[k])-limit)
+			excess += float64(s.V.Weight[k]) * float64(load[k])
 		}
 		f.Amount = max(f.Amount, excess)
 		f.Unmet += excess * float64(n) * s.V.Base.Seconds()

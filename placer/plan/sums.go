@@ -8,84 +8,72 @@ import (
 	"github.com/foreshift/foreshift/schemas"
 )
 
-// correlation is what the spread of two VMs' network or disk traffic is taken to
-// have in common. Adding upper quantiles as if all VMs peaked together (1) sees a
-// shortage on every host; adding variances as if they were strangers (0) misses
-// the common bursts. With it the .9 quantile of a sum is
+// sums are the demands of all hosts over the look-ahead, path by path, and what they
+// cost. Paths are slot-major: host h has cpu[h*n:(h+1)*n].
 //
-//	sum(mid) + sqrt(rho*sum(spread)^2 + (1-rho)*sum(spread^2))
-//
-// for VMs of median mid and .9 quantile mid+spread. CPU and memory need no such
-// figure: their joint scenarios are added path by path.
-const correlation = .3
-
-// z90 turns a spread (.9 quantile less median) into a standard deviation.
-const z90 = 1.2815515655446004
-
-// traffic sums one resource of one slot over the VMs of a host.
-type traffic struct{ mid, spread, square float64 }
-
-func (t traffic) upper() float64 { return t.mid + t.width() }
-
-func (t traffic) width() float64 {
-	return math.Sqrt(max(0, correlation*t.spread*t.spread+(1-correlation)*t.square))
-}
-
-func (t traffic) plus(mid, spread float32, sign float64) traffic {
-	m, d := float64(mid), float64(spread)
-	return traffic{t.mid + sign*m, t.spread + sign*d, t.square + sign*d*d}
-}
-
-// sums are the demands of all hosts, path by path, and what they cost. Host h has
-// cpu[h*full:(h+1)*full], slot-major; the first n entries are the look-ahead.
+// What is added is whole: mCPU, MiB, kB/s. Sums of whole numbers are exact in a
+// float whatever their order, so a move that is made and taken back leaves no trace,
+// an incremental delta is the difference of two evaluations from scratch, and the
+// order of the inputs cannot matter.
 type sums struct {
-	v       *fleet.View
-	k, s    int       // scenarios, slots of the look-ahead
-	n, full int       // s*k, Slots*k
-	w       []float32 // n: weight of a scenario times the slot's seconds, per mCPU in core-seconds
-	secs    []float64 // s: length of a slot in seconds
-	soft    float64   // load above this share of capacity costs
-	alpha   float32   // this much, relative to unmet demand
-	q       float64   // memory must fit at this quantile
+	v     *fleet.View
+	k, s  int       // scenarios, slots of the look-ahead
+	n     int       // s*k
+	w     []float32 // n: weight of a scenario times the slot's seconds, per mCPU in core-seconds
+	chain []float32 // n: weight of a scenario
+	secs  []float64 // s: length of a slot in seconds
+	soft  float64   // load above this share of capacity costs
+	alpha float32   // this much, relative to unmet demand
+	q     float64   // memory must fit at this quantile
 
-	cpu, mem []float32
-	nd       [][2]traffic // host*Slots+slot: net, disk
-	share    []float64    // sum of weight times allocation of the host's VMs
-	alloc    []float64    // sum of allocation
-	// Highest memory and CPU of any path within the look-ahead: what stays below its
-	// limit even so needs no summing.
-	memPeak, cpuPeak []float32
-	cost             []float64 // expected unmet demand, weighted core-seconds
+	// By VM: its paths, the highest of any path by slot, its highest memory.
+	vcpu, vmem, vtop, vpeak []float32
+	vweight, valloc         []float64
+	vtraffic                [][2]float64 // highest .9 quantile of net and disk
 
-	vmWeight, vmAlloc []float64
-	vmPeak, vmCPUPeak []float32
+	// By host: capacity, memory that may be promised, paths, bounds of the paths.
+	capCPU, capMem, room []float32
+	cpu, mem             []float32
+	end                  []float32         // memory by place at the end of all moves, in every slot
+	top                  []float32         // s: highest CPU of any path in the slot
+	memTop, endTop       []float32         // highest memory of any path
+	nd                   [][2]traffic      // Slots: net, disk
+	ndTop                [][2]float64      // highest .9 quantile of net and disk
+	limit                [][2]float64      // kB/s; 0 = not limited
+	share, alloc         []float64         // sum of weight times allocation of its VMs; of allocation
+	cost                 []float64         // expected unmet demand, weighted core-seconds
+	stamp                []uint32          // changes with every change of the host
+	grid                 [2][]float32      // CPU and memory over the whole grid, as it is without a plan
+	arriving             map[int32][]int32 // VMs on their way to a host
 }
+
+const mib = 1 << 20
 
 func newSums(v *fleet.View, p policy.Policy) *sums {
-	s := &sums{v: v, k: v.K, s: schemas.SlotsWithin(p.LookAheadSteps), soft: float64(p.SoftCapacity), alpha: float32(p.SoftWeight), q: float64(p.MemQuantile)}
-	s.n, s.full = s.s*s.k, schemas.Slots*s.k
+	s := &sums{v: v, k: v.K, s: schemas.SlotsWithin(p.LookAheadSteps), soft: float64(p.SoftCapacity), alpha: float32(p.SoftWeight), q: float64(p.MemQuantile), arriving: map[int32][]int32{}}
+	s.n = s.s * s.k
+	s.chain = v.Weight[:s.n]
 	s.w, s.secs = make([]float32, s.n), make([]float64, s.s)
-	for i := 0; i < s.s; i++ {
-		s.secs[i] = float64(schemas.SlotLen(i)) * v.Base.Seconds()
+	for t := range s.secs {
+		s.secs[t] = float64(schemas.SlotLen(t)) * v.Base.Seconds()
 		for k := 0; k < s.k; k++ {
-			s.w[i*s.k+k] = v.Weight[i*s.k+k] * float32(s.secs[i]/1000)
+			s.w[t*s.k+k] = v.Weight[t*s.k+k] * float32(s.secs[t]/1000)
 		}
 	}
-	nh, nv := len(v.Hosts), len(v.VMs)
-	s.cpu, s.mem = make([]float32, nh*s.full), make([]float32, nh*s.full)
-	s.nd = make([][2]traffic, nh*schemas.Slots)
-	s.share, s.alloc, s.cost, s.memPeak, s.cpuPeak = make([]float64, nh), make([]float64, nh), make([]float64, nh), make([]float32, nh), make([]float32, nh)
-	s.vmWeight, s.vmAlloc, s.vmPeak, s.vmCPUPeak = make([]float64, nv), make([]float64, nv), make([]float32, nv), make([]float32, nv)
+	s.fillVMs(p)
+	s.fillHosts()
 	for i := range v.VMs {
 		m := &v.VMs[i]
-		s.vmWeight[i] = policy.Weight(p, m.Inv.Labels)
-		s.vmAlloc[i] = max(1, float64(m.Inv.AllocCPU))
-		s.vmPeak[i], s.vmCPUPeak[i] = highest(m.Mem[:s.n]), highest(m.CPU[:s.n])
 		s.add(i, int(m.Host), 1, 0, 0)
+		s.addGrid(i, int(m.Host), 1, 0, 0)
 		if m.Dest >= 0 {
+			s.arriving[m.Dest] = append(s.arriving[m.Dest], int32(i))
 			s.move(i, int(m.Host), int(m.Dest), m.From)
+			s.addGrid(i, int(m.Host), -1, m.From, schemas.Slots)
+			s.addGrid(i, int(m.Dest), 1, m.From, 0)
 			// Its memory is held at both ends until the move is seen to have ended.
-			s.addPath(s.mem, int(m.Host), m.Mem, 1, m.From)
+			s.addPath(s.mem, int(m.Host), s.memory(i), 1, m.From)
+			s.addPath(s.end, int(m.Host), s.memory(i), 1, 0)
 		}
 	}
 	for h := range v.Hosts {
@@ -94,45 +82,120 @@ func newSums(v *fleet.View, p policy.Policy) *sums {
 	return s
 }
 
-// refresh recomputes what is cached of a host.
-func (s *sums) refresh(h int) {
-	s.memPeak[h] = highest(s.mem[h*s.full : h*s.full+s.n])
-	s.cpuPeak[h] = highest(s.cpu[h*s.full : h*s.full+s.n])
-	s.cost[h] = s.hostCost(h, -1, 0, 0)
-}
-
-func highest(path []float32) float32 {
-	top := float32(0)
-	for _, x := range path {
-		if x > top {
-			top = x
+func (s *sums) fillVMs(p policy.Policy) {
+	nv := len(s.v.VMs)
+	s.vcpu, s.vmem, s.vtop, s.vpeak = make([]float32, nv*s.n), make([]float32, nv*s.n), make([]float32, nv*s.s), make([]float32, nv)
+	s.vweight, s.valloc, s.vtraffic = make([]float64, nv), make([]float64, nv), make([][2]float64, nv)
+	for i := range s.v.VMs {
+		m := &s.v.VMs[i]
+		// Weights are cut to steps that a float adds without error.
+		s.vweight[i] = math.Round(1024*policy.Weight(p, m.Inv.Labels)) / 1024
+		s.valloc[i] = max(1, math.Round(float64(m.Inv.AllocCPU)))
+		cpu, mem := s.vcpu[i*s.n:(i+1)*s.n], s.memory(i)
+		for j := range cpu {
+			cpu[j] = float32(int64(m.CPU[j] + .5))
+			mem[j] = float32(math.Ceil(float64(m.Mem[j]) / mib))
 		}
-	}
-	return top
-}
-
-func (s *sums) addPath(dst []float32, h int, d []float32, sign float32, from int) {
-	a := dst[h*s.full : (h+1)*s.full]
-	for i := from * s.k; i < len(a); i++ {
-		a[i] += sign * d[i]
-	}
-}
-
-// add counts VM i on host h from slot from on; its memory from slot memFrom on.
-func (s *sums) add(i, h int, sign float64, from, memFrom int) {
-	m := &s.v.VMs[i]
-	s.addPath(s.cpu, h, m.CPU, float32(sign), from)
-	s.addPath(s.mem, h, m.Mem, float32(sign), memFrom)
-	if m.Mid != nil {
-		for t := from; t < schemas.Slots; t++ {
-			nd := &s.nd[h*schemas.Slots+t]
-			for j := range nd {
-				nd[j] = nd[j].plus(m.Mid[j][t], m.Spread[j][t], sign)
+		tops(s.vtop[i*s.s:(i+1)*s.s], cpu)
+		s.vpeak[i] = highest(mem)
+		if m.Mid != nil {
+			for t := 0; t < s.s; t++ {
+				for j := range s.vtraffic[i] {
+					s.vtraffic[i][j] = max(s.vtraffic[i][j], kilo(m.Mid[j][t])+kilo(m.Spread[j][t]))
+				}
 			}
 		}
 	}
-	s.share[h] += sign * s.vmWeight[i] * s.vmAlloc[i]
-	s.alloc[h] += sign * s.vmAlloc[i]
+}
+
+func (s *sums) fillHosts() {
+	nh := len(s.v.Hosts)
+	s.cpu, s.mem, s.end, s.top = make([]float32, nh*s.n), make([]float32, nh*s.n), make([]float32, nh*s.n), make([]float32, nh*s.s)
+	s.capCPU, s.capMem, s.room, s.memTop, s.endTop = make([]float32, nh), make([]float32, nh), make([]float32, nh), make([]float32, nh), make([]float32, nh)
+	s.nd, s.ndTop, s.limit = make([][2]traffic, nh*schemas.Slots), make([][2]float64, nh), make([][2]float64, nh)
+	s.share, s.alloc, s.cost, s.stamp = make([]float64, nh), make([]float64, nh), make([]float64, nh), make([]uint32, nh)
+	for j := range s.grid {
+		s.grid[j] = make([]float32, nh*schemas.Slots*s.k)
+	}
+	for h := range s.v.Hosts {
+		host := &s.v.Hosts[h]
+		s.capCPU[h], s.capMem[h], s.room[h] = float32(host.Cap[schemas.CPU]), float32(host.Cap[schemas.Memory]/mib), float32(host.Room/mib)
+		s.limit[h] = [2]float64{host.Cap[schemas.Net] / 1000, host.Cap[schemas.Disk] / 1000}
+	}
+}
+
+// memory is VM i's memory over the look-ahead, path by path, in MiB.
+func (s *sums) memory(i int) []float32 { return s.vmem[i*s.n : (i+1)*s.n] }
+
+// highest is the largest of numbers that are at least 0, which their bits order as they
+// do themselves. Four at a time: each comparison would wait for the one before.
+func highest(path []float32) float32 {
+	var a, b, c, d uint32
+	for ; len(path) >= 4; path = path[4:] {
+		a, b = max(a, math.Float32bits(path[0])), max(b, math.Float32bits(path[1]))
+		c, d = max(c, math.Float32bits(path[2])), max(d, math.Float32bits(path[3]))
+	}
+	for _, x := range path {
+		a = max(a, math.Float32bits(x))
+	}
+	return math.Float32frombits(max(a, b, c, d))
+}
+
+// tops fills in the highest of the paths by slot.
+func tops(dst, paths []float32) {
+	k := len(paths) / max(1, len(dst))
+	for t := range dst {
+		dst[t] = highest(paths[t*k : (t+1)*k])
+	}
+}
+
+// refresh recomputes what is cached of a host.
+func (s *sums) refresh(h int) {
+	tops(s.top[h*s.s:(h+1)*s.s], s.cpu[h*s.n:(h+1)*s.n])
+	s.memTop[h], s.endTop[h] = highest(s.mem[h*s.n:(h+1)*s.n]), highest(s.end[h*s.n:(h+1)*s.n])
+	s.refreshTraffic(h)
+	s.cost[h] = s.hostCost(h, -1, 0, 0, 0)
+	s.stamp[h]++
+}
+
+func (s *sums) addPath(dst []float32, h int, d []float32, sign float32, from int) {
+	at := min(from*s.k, s.n)
+	a := dst[h*s.n+at : (h+1)*s.n]
+	d = d[at:][:len(a)]
+	if sign > 0 {
+		for i, x := range d {
+			a[i] += x
+		}
+		return
+	}
+	for i, x := range d {
+		a[i] -= x
+	}
+}
+
+// addGrid counts VM i on host h over the whole grid, which pressures are read from.
+func (s *sums) addGrid(i, h int, sign float32, from, memFrom int) {
+	m, size := &s.v.VMs[i], schemas.Slots*s.k
+	a := s.grid[0][h*size : (h+1)*size]
+	for j := from * s.k; j < len(a); j++ {
+		a[j] += sign * m.CPU[j]
+	}
+	a = s.grid[1][h*size : (h+1)*size]
+	for j := memFrom * s.k; j < len(a); j++ {
+		a[j] += sign * m.Mem[j]
+	}
+}
+
+// add counts VM i on host h from slot from on; its memory from slot memFrom on, and at
+// the end of all moves.
+func (s *sums) add(i, h int, sign float64, from, memFrom int) {
+	mem := s.memory(i)
+	s.addPath(s.cpu, h, s.vcpu[i*s.n:(i+1)*s.n], float32(sign), from)
+	s.addPath(s.mem, h, mem, float32(sign), memFrom)
+	s.addPath(s.end, h, mem, float32(sign), 0)
+	s.addTraffic(i, h, sign, from)
+	s.share[h] += sign * s.vweight[i] * s.valloc[i]
+	s.alloc[h] += sign * s.valloc[i]
 }
 
 // move takes VM i from a to b at slot from; b holds its memory from now on.
@@ -141,47 +204,39 @@ func (s *sums) move(i, a, b, from int) {
 	s.add(i, b, 1, from, 0)
 }
 
+// back takes the move back.
+func (s *sums) back(i, a, b, from int) {
+	s.add(i, b, -1, from, 0)
+	s.add(i, a, 1, from, from)
+}
+
 // hostCost is the expected unmet demand of host h over the look-ahead in weighted
 // core-seconds, with VM i (-1: none) added (sign 1) or taken away (sign -1) from
-// slot from on:
+// slot from on, its memory from slot memFrom on:
 //
 //	sum over slots and scenarios of W * seconds * (max(0, x-C) + alpha*max(0, x-soft*C))
 //
 // Memory, net and disk above capacity count as the same share of the host's cores.
 // Unmet demand weighs what the host's VMs weigh, by allocation, since all of them
 // share a contended host.
-func (s *sums) hostCost(h, i int, sign float32, from int) float64 {
-	host := &s.v.Hosts[h]
+func (s *sums) hostCost(h, i int, sign float32, from, memFrom int) float64 {
 	share, alloc := s.share[h], s.alloc[h]
-	var dc, dm []float32
 	if i >= 0 {
-		m := &s.v.VMs[i]
-		dc, dm = m.CPU[:s.n], m.Mem[:s.n]
-		share += float64(sign) * s.vmWeight[i] * s.vmAlloc[i]
-		alloc += float64(sign) * s.vmAlloc[i]
+		share += float64(sign) * s.vweight[i] * s.valloc[i]
+		alloc += float64(sign) * s.valloc[i]
 	}
-	c := float32(host.Cap[schemas.CPU])
-	at := min(from*s.k, s.n)
-	cm := float32(host.Cap[schemas.Memory])
-	bound, cpuBound := s.memPeak[h], s.cpuPeak[h]
+	c, cm := s.capCPU[h], s.capMem[h]
+	sum := s.cpuOver(h, i, sign, from, c*float32(s.soft), c)
+	bound := s.memTop[h]
 	if i >= 0 && sign > 0 {
-		bound += s.vmPeak[i]
-		cpuBound += s.vmCPUPeak[i]
-	}
-	sum := 0.0
-	if soft := c * float32(s.soft); cpuBound > soft {
-		sum = over(s.cpu[h*s.full:h*s.full+s.n], dc, s.w, sign, at, c, soft, s.alpha)
+		bound += s.vpeak[i]
 	}
 	if bound > cm {
-		memAt := at
-		if sign > 0 {
-			memAt = 0 // reserved at once
-		}
-		sum += over(s.mem[h*s.full:h*s.full+s.n], dm, s.w, sign, memAt, cm, cm, 0) * float64(c) / float64(cm)
+		sum += s.memOver(h, i, sign, memFrom) * float64(c) / float64(cm)
 	}
-	for j, r := range [2]schemas.Resource{schemas.Net, schemas.Disk} {
-		if limit := host.Cap[r]; limit > 0 {
-			sum += s.trafficOver(h, i, j, float64(sign), from, limit) * host.Cap[schemas.CPU] / limit / 1000
+	for j, limit := range s.limit[h] {
+		if limit > 0 {
+			sum += s.trafficOver(h, i, j, float64(sign), from, limit) * float64(c) / limit / 1000
 		}
 	}
 	if alloc > 0.5 {
@@ -190,76 +245,96 @@ func (s *sums) hostCost(h, i int, sign float32, from int) float64 {
 	return sum
 }
 
-// over sums w * (excess over c + alpha * excess over soft) of load, to which
-// sign*d is added from entry at on; d may be nil. It has no branch in the loop:
-// whether a scenario exceeds is as good as random, and a wrong guess of the
-// processor costs more than the sum.
-func over(load, d, w []float32, sign float32, at int, c, soft, alpha float32) float64 {
+// cpuOver sums w * (excess over c + alpha * excess over soft). A slot in which not
+// even the highest path reaches soft is passed over.
+func (s *sums) cpuOver(h, i int, sign float32, from int, soft, c float32) float64 {
+	if i < 0 {
+		from = s.s
+	}
+	gap, k := c-soft, s.k
 	var some, all float32
-	w = w[:len(load)]
-	if d == nil {
-		at = len(load)
-	}
-	gap := c - soft
-	for i, x := range load[:at] {
-		e := positive(x - soft)
-		some += w[i] * e
-		all += w[i] * positive(e-gap)
-	}
-	tail := load[at:]
-	if len(tail) > 0 {
-		d, w = d[at:][:len(tail)], w[at:][:len(tail)]
-		for i, x := range tail {
-			e := positive(x + sign*d[i] - soft)
-			some += w[i] * e
-			all += w[i] * positive(e-gap)
+	load, top := s.cpu[h*s.n:(h+1)*s.n], s.top[h*s.s:(h+1)*s.s]
+	for t := 0; t < min(from, s.s); t++ {
+		if top[t] <= soft {
+			continue
+		}
+		w := s.w[t*k:][:k]
+		for j, x := range load[t*k:][:k] {
+			e := positive(x - soft)
+			some += w[j] * e
+			all += w[j] * positive(e-gap)
 		}
 	}
-	return float64(alpha)*float64(some) + float64(all)
+	if from >= s.s {
+		return float64(s.alpha)*float64(some) + float64(all)
+	}
+	d, vtop := s.vcpu[i*s.n:(i+1)*s.n], s.vtop[i*s.s:(i+1)*s.s]
+	for t := from; t < s.s; t++ {
+		if sign > 0 && top[t]+vtop[t] <= soft || sign < 0 && top[t] <= soft {
+			continue
+		}
+		w, dt := s.w[t*k:][:k], d[t*k:][:k]
+		for j, x := range load[t*k:][:k] {
+			e := positive(x + sign*dt[j] - soft)
+			some += w[j] * e
+			all += w[j] * positive(e-gap)
+		}
+	}
+	return float64(s.alpha)*float64(some) + float64(all)
 }
 
-// positive is max(0, x) without a branch: a negative sign clears all bits.
+// memOver sums w * excess of memory over capacity.
+func (s *sums) memOver(h, i int, sign float32, from int) float64 {
+	cm, at := s.capMem[h], s.n
+	var d []float32
+	if i >= 0 {
+		d, at = s.memory(i), min(from*s.k, s.n)
+	}
+	var all float32
+	for j, x := range s.mem[h*s.n : (h+1)*s.n] {
+		if j >= at {
+			x += sign * d[j]
+		}
+		all += s.w[j] * positive(x-cm)
+	}
+	return float64(all)
+}
+
+// positive is max(0, x) without a branch: whether a scenario exceeds is as good as
+// random, and a wrong guess of the processor costs more than the sum.
 func positive(x float32) float32 {
 	u := math.Float32bits(x)
 	return math.Float32frombits(u &^ uint32(int32(u)>>31))
 }
 
-// trafficOver sums what the .9 quantile of net (j 0) or disk (j 1) is above limit
-// over the look-ahead, in bytes.
-func (s *sums) trafficOver(h, i, j int, sign float64, from int, limit float64) float64 {
-	sum := 0.0
-	for t := 0; t < s.s; t++ {
-		x := s.nd[h*schemas.Slots+t][j]
-		if i >= 0 && t >= from {
-			if m := &s.v.VMs[i]; m.Mid != nil {
-				x = x.plus(m.Mid[j][t], m.Spread[j][t], sign)
-			}
-		}
-		sum += max(0, x.upper()-limit) * s.secs[t]
-	}
-	return sum
-}
-
 // delta is the change of the objective when VM i leaves a for b at slot from:
 // below 0 is better.
-func (s *sums) delta(i, a, b, from int) float64 {
-	return s.hostCost(a, i, -1, from) - s.cost[a] + s.hostCost(b, i, 1, from) - s.cost[b]
+func (s *sums) delta(i, a, b, from int) float64 { return s.leaving(i, a, from) + s.joining(i, b, from) }
+
+// leaving is the change at a host that VM i leaves at slot from.
+func (s *sums) leaving(i, a, from int) float64 {
+	return s.hostCost(a, i, -1, from, from) - s.cost[a]
 }
 
+// joining is the change at a host that VM i joins at slot from; its memory is held
+// from now on.
+func (s *sums) joining(i, b, from int) float64 { return s.hostCost(b, i, 1, from, 0) - s.cost[b] }
+
 // memFits reports whether VM i's memory fits on host b at the policy's quantile in
-// every slot of the look-ahead: the scenarios in which it would not weigh at most
-// 1-q.
-func (s *sums) memFits(i, b int) bool {
-	room := float32(s.v.Hosts[b].Room)
-	if s.memPeak[b]+s.vmPeak[i] <= room {
+// every slot of the look-ahead, among the VMs in paths (mem: those that are there at
+// the time; end: those that will be there once all moves are done): the scenarios in
+// which it would not weigh at most 1-q.
+func (s *sums) memFits(paths []float32, top float32, i, b int) bool {
+	room := s.room[b]
+	if top+s.vpeak[i] <= room {
 		return true
 	}
-	load, d := s.mem[b*s.full:b*s.full+s.n], s.v.VMs[i].Mem
+	load, d := paths[b*s.n:(b+1)*s.n], s.memory(i)
 	for t := 0; t < s.s; t++ {
 		out := 0.0
 		for k := t * s.k; k < (t+1)*s.k; k++ {
 			if load[k]+d[k] > room {
-				out += float64(s.v.Weight[k])
+				out += float64(s.chain[k])
 			}
 		}
 		if out > 1-s.q+1e-6 {
@@ -267,28 +342,6 @@ func (s *sums) memFits(i, b int) bool {
 		}
 	}
 	return true
-}
-
-// trafficFits says which of net and disk VM i would take above b's capacity at the
-// .9 quantile, and whether both fit.
-func (s *sums) trafficFits(i, b, from int) (schemas.Resource, bool) {
-	host := &s.v.Hosts[b]
-	m := &s.v.VMs[i]
-	if m.Mid == nil {
-		return 0, true
-	}
-	for j, r := range [2]schemas.Resource{schemas.Net, schemas.Disk} {
-		limit := host.Cap[r]
-		if limit <= 0 {
-			continue
-		}
-		for t := min(from, s.s); t < s.s; t++ {
-			if s.nd[b*schemas.Slots+t][j].plus(m.Mid[j][t], m.Spread[j][t], 1).upper() > limit && m.Mid[j][t]+m.Spread[j][t] > 0 {
-				return r, false
-			}
-		}
-	}
-	return 0, true
 }
 
 // total is the objective of the whole fleet.

@@ -9,38 +9,61 @@ import (
 	"github.com/foreshift/foreshift/schemas"
 )
 
-// write turns the choices into a plan, and explains everything else.
-func (s *State) write(cands []candidate, chosen []*candidate, seed uint64) Decision {
+// write turns the moves into a plan, and explains everything else.
+func (b *board) write(seed uint64) Decision {
+	s := b.s
 	p := schemas.Plan{Time: s.V.Now, Cut: s.Cut, Mode: s.P.Mode, PolicyVersion: s.P.Version, Seed: seed, Before: s.before, After: s.sums.total(),
 		Actions: []schemas.Action{}, Declined: []schemas.Decline{}}
-	for _, c := range chosen {
+	for _, c := range b.moves {
 		p.Actions = append(p.Actions, s.action(c))
+		// Shortfalls are what the plan leaves.
+		s.sums.addGrid(int(c.vm), int(c.home), -1, c.from, c.from)
+		s.sums.addGrid(int(c.vm), int(c.dest), 1, c.from, 0)
 	}
+	b.bind(p.Actions)
 	p.Used = s.Evals
 	var d Decision
-	for i := range cands {
-		c := &cands[i]
-		if c.chosen {
+	for _, c := range b.cands {
+		if c.dest >= 0 {
 			d.Benefits = append(d.Benefits, s.benefit(c, schemas.Reason{Code: schemas.ReasonOK, Detail: "planned"}))
 			continue
+		}
+		if !c.must() && !s.Pressed(c.home) {
+			continue // its rule was mended by another
 		}
 		why := s.decline(c)
 		m := &s.V.VMs[c.vm]
 		p.Declined = append(p.Declined, schemas.Decline{VM: m.ID, Host: s.V.Hosts[m.Host].ID, Reason: why, Score: c.score})
 		d.Benefits = append(d.Benefits, s.benefit(c, why))
 	}
-	p.Declined = append(p.Declined, s.aside(cands)...)
+	p.Declined = append(p.Declined, b.aside()...)
 	sort.SliceStable(p.Declined, func(i, j int) bool { return string(p.Declined[i].VM[:]) < string(p.Declined[j].VM[:]) })
 	if len(p.Declined) > maxDeclined {
 		p.Declined = p.Declined[:maxDeclined]
 	}
 	if len(p.Actions) == 0 {
 		// The plan's own reason stands first, under no VM.
-		p.Declined = slices.Insert(p.Declined, 0, schemas.Decline{Reason: s.overall(cands)})
+		p.Declined = slices.Insert(p.Declined, 0, schemas.Decline{Reason: b.overall()})
 	}
 	Seal(&p)
 	d.Plan = p
 	return d
+}
+
+// bind names to each move what it waits for and who follows it.
+func (b *board) bind(actions []schemas.Action) {
+	at := map[*candidate]int{}
+	for i, c := range b.moves {
+		at[c] = i
+	}
+	for i, c := range b.moves {
+		if c.leader == nil {
+			continue
+		}
+		lead := &actions[at[c.leader]]
+		actions[i].After = lead.ID
+		lead.Helpers = append(lead.Helpers, schemas.Helper{VM: actions[i].VM, Destination: actions[i].Destination})
+	}
 }
 
 // Seal gives a plan its content ids: the hash of its actions, and its name.
@@ -52,10 +75,13 @@ func Seal(p *schemas.Plan) {
 
 // aside are VMs outside the search that a person wants to hear of: frozen
 // duplicates, and VMs short by their own allocation, which no move helps.
-func (s *State) aside(cands []candidate) []schemas.Decline {
-	in := map[int32]bool{}
-	for i := range cands {
-		in[cands[i].vm] = true
+func (b *board) aside() []schemas.Decline {
+	s, in := b.s, map[int32]bool{}
+	for _, c := range b.cands {
+		in[c.vm] = true
+	}
+	for _, c := range b.moves {
+		in[c.vm] = true
 	}
 	var out []schemas.Decline
 	for i := range s.V.VMs {
@@ -73,7 +99,8 @@ func (s *State) aside(cands []candidate) []schemas.Decline {
 }
 
 // overall is why a plan has no moves.
-func (s *State) overall(cands []candidate) schemas.Reason {
+func (b *board) overall() schemas.Reason {
+	s, cands := b.s, b.cands
 	if !s.Gate.OK() {
 		return s.Gate
 	}
@@ -83,11 +110,17 @@ func (s *State) overall(cands []candidate) schemas.Reason {
 			pressed++
 		}
 	}
+	for _, c := range cands {
+		if c.must() {
+			why := s.decline(c)
+			return no(why.Code, "%s; %s has to move: %s", why.Detail, s.V.VMs[c.vm].Name, c.duty.Detail)
+		}
+	}
 	if pressed == 0 {
 		return no(schemas.ReasonNoPressure, "no host's pressure within %d steps is above %.2f", s.P.LookAheadSteps, float64(s.P.Trigger))
 	}
-	for i := range cands {
-		if cands[i].why.Code == schemas.ReasonHold {
+	for _, c := range cands {
+		if c.why.Code == schemas.ReasonHold {
 			held++
 		}
 	}
@@ -117,6 +150,9 @@ func (s *State) decline(c *candidate) schemas.Reason {
 		codes = append(codes, string(code))
 	}
 	slices.Sort(codes)
+	if m := &s.V.VMs[c.vm]; m.Advice == string(schemas.ReasonResizeAdvised) && c.counts[schemas.ReasonBelowMinimum] == 0 {
+		return no(schemas.ReasonResizeAdvised, "%s outgrows its own allocation (chance %.2f), and no other host brings anything", m.Name, float64(m.OwnLimit))
+	}
 	if len(codes) == 1 {
 		code := schemas.ReasonCode(codes[0])
 		if code == schemas.ReasonWorse {
@@ -129,7 +165,7 @@ func (s *State) decline(c *candidate) schemas.Reason {
 		return schemas.Reason{Code: code, Detail: detail}
 	}
 	if n := c.counts[schemas.ReasonBelowMinimum]; n > 0 {
-		return no(schemas.ReasonBelowMinimum, "the best of %d hosts brings %.3g core-seconds, least %.3g", len(s.V.Hosts)-1, c.score, s.minBenefit)
+		return no(schemas.ReasonBelowMinimum, "the best of %d hosts brings %.3g core-seconds, least %.3g", c.looked(), c.score, s.minBenefit)
 	}
 	var parts []string
 	for _, code := range codes {
@@ -142,26 +178,59 @@ func (s *State) benefit(c *candidate, why schemas.Reason) schemas.Benefit {
 	m := &s.V.VMs[c.vm]
 	b := schemas.Benefit{VM: m.ID, Host: s.V.Hosts[m.Host].ID, Time: s.V.Now, Reason: why, WhyNot: s.explained(c)}
 	if c.has {
-		b.Destination, b.Gain = s.V.Hosts[c.best.dest].ID, c.best.gain
+		b.Destination, b.Gain = s.V.Hosts[c.best.dest].ID, s.itemised(c)
 	}
 	return b
+}
+
+// explained are the other hosts and why not each.
+func (s *State) explained(c *candidate) []schemas.Decline {
+	out := make([]schemas.Decline, 0, len(c.whyNot))
+	for i := range c.whyNot {
+		ch := &c.whyNot[i]
+		if c.has && ch.dest == c.best.dest {
+			continue
+		}
+		why := s.explain(ch)
+		if why.OK() && c.has {
+			why = no(schemas.ReasonWorse, "benefit %.3g core-seconds, %s gives %.3g", ch.gain.Benefit, s.V.Hosts[c.best.dest].ID, c.best.gain.Benefit)
+		}
+		out = append(out, schemas.Decline{VM: s.V.VMs[c.vm].ID, Host: s.V.Hosts[ch.dest].ID, Reason: why, Score: ch.gain.Benefit})
+	}
+	return out
 }
 
 // action turns a choice into an action. One that the last plan had already keeps
 // its id, so that an approval of it stands.
 func (s *State) action(c *candidate) schemas.Action {
-	a, b := int(s.V.VMs[c.vm].Host), int(c.best.dest)
-	m, p := &s.V.VMs[c.vm], &s.Pressure[a]
-	src, dst := &s.V.Hosts[a], &s.V.Hosts[b]
-	w := &c.best.timing
-	act := schemas.Action{VM: m.ID, Name: m.Name, Source: src.ID, Destination: dst.ID, Due: w.due, Latest: w.latest, State: schemas.ActionPlanned, WhyNot: s.explained(c)}
+	m, src, dst, w := &s.V.VMs[c.vm], &s.V.Hosts[c.home], &s.V.Hosts[c.dest], &c.best.timing
+	act := schemas.Action{VM: m.ID, Name: m.Name, Source: src.ID, Destination: dst.ID, Due: w.due, Latest: w.latest, State: schemas.ActionPlanned, WhyNot: s.explained(c), Helpers: []schemas.Helper{}}
 	if old := s.planned[c.vm]; old != nil && old.Destination == dst.ID {
 		act.ID = old.ID
 	} else {
 		act.ID = schemas.CommandID("m-" + schemas.HashJSON([]any{m.ID, src.ID, dst.ID, s.V.Issued, s.f.RecordSeq(m.ID)}))
 	}
-	act.Predicted = schemas.Prediction{Onset: p.Onset, Start: w.due, Duration: schemas.Seconds(w.transfer.Duration.Seconds()),
-		Downtime: schemas.Millis(w.transfer.Downtime.Seconds() * 1000), Volume: w.transfer.Volume, Gain: c.best.gain}
+	act.Predicted = schemas.Prediction{Onset: s.Pressure[c.home].Onset, Start: w.due, Duration: schemas.Seconds(w.transfer.Duration.Seconds()),
+		Downtime: schemas.Millis(w.transfer.Downtime.Seconds() * 1000), Volume: w.transfer.Volume, Gain: s.itemised(c)}
+	act.Reason = schemas.Reason{Code: schemas.ReasonOK, Detail: s.because(c)}
+	act.Hold = s.hold(c.vm, c.home, c.dest, &act)
+	if act.Due <= s.V.Now && !act.Hold.OK() {
+		act.State = schemas.ActionWaiting
+	}
+	return act
+}
+
+// because says why a VM moves.
+func (s *State) because(c *candidate) string {
+	m, src, dst, w, p := &s.V.VMs[c.vm], &s.V.Hosts[c.home], &s.V.Hosts[c.dest], &c.best.timing, &s.Pressure[c.home]
+	switch {
+	case c.duty.Code == packing:
+		return fmt.Sprintf("%s can be emptied: all of its VMs fit elsewhere below %.0f %% of capacity", src.ID, 100*float64(s.P.PackTarget))
+	case c.must():
+		return fmt.Sprintf("%s; %s is where %s does least harm", c.duty.Detail, dst.ID, m.Name)
+	case c.leader != nil:
+		return fmt.Sprintf("it makes room on %s for %s, which comes from %s; without it %.3g core-seconds less would be saved", src.ID, s.V.VMs[c.leader.vm].Name, s.V.Hosts[c.leader.home].ID, c.best.gain.Benefit)
+	}
 	lead := "the shortage is here already"
 	switch {
 	case p.OnsetSlot >= 0 && w.end < p.Onset:
@@ -169,75 +238,17 @@ func (s *State) action(c *candidate) schemas.Action {
 	case p.OnsetSlot >= 0 && s.V.Now < p.Onset:
 		lead = fmt.Sprintf("the move ends %s too late but pays all the same", span(w.end.Sub(p.Onset)))
 	}
-	act.Reason = schemas.Reason{Code: schemas.ReasonOK, Detail: fmt.Sprintf("%s runs short of %s with chance %.2f, %s of %s at the peak; %s; moving %s to %s saves %.3g of %.3g core-seconds",
-		src.ID, p.Resource, p.Look, Amount(p.Resource, p.Peak), Amount(p.Resource, p.Limit), lead, m.Name, dst.ID, c.best.gain.Benefit, c.best.gain.Before)}
-	act.Hold = s.hold(c.vm, int32(a), int32(b), &act)
-	if act.Due <= s.V.Now && !act.Hold.OK() {
-		act.State = schemas.ActionWaiting
-	}
-	return act
+	return fmt.Sprintf("%s runs short of %s with chance %.2f, %s of %s at the peak; %s; moving %s to %s saves %.3g of %.3g core-seconds",
+		src.ID, p.Resource, p.Look, Amount(p.Resource, p.Peak), Amount(p.Resource, p.Limit), lead, m.Name, dst.ID, c.best.gain.Benefit, c.best.gain.Before)
 }
 
-// hold is what holds an action back as far as the state knows; approval is the
-// decider's to know.
-func (s *State) hold(vm, a, b int32, act *schemas.Action) schemas.Reason {
-	switch s.ModeOf(vm, a, b) {
-	case schemas.ModeAuto:
-	case schemas.ModeApprove:
-		return no(schemas.ReasonNeedsApproval, "mode approve: it waits for a person")
-	default:
-		return no(schemas.ReasonMode, "mode recommend: nothing moves by itself here")
+// looked is how many hosts the candidate was judged against.
+func (c *candidate) looked() int {
+	n := 0
+	for _, k := range c.counts {
+		n += k
 	}
-	if act.Due > s.V.Now {
-		return no(schemas.ReasonNotDue, "it starts in %s", span(act.Due.Sub(s.V.Now)))
-	}
-	return schemas.Reason{Code: schemas.ReasonOK}
-}
-
-// Check says why an action planned before may not start now, ok when it may. The
-// state must be a fresh one: whatever the plan was made on may have changed.
-func (s *State) Check(act *schemas.Action) schemas.Reason {
-	if !s.Gate.OK() {
-		return s.Gate
-	}
-	i := s.V.VMIndex(act.VM)
-	b := s.V.HostIndex(act.Destination)
-	if i < 0 || b < 0 {
-		return no(schemas.ReasonSuperseded, "%s or %s is gone", act.Name, act.Destination)
-	}
-	m := &s.V.VMs[i]
-	a := m.Host
-	switch {
-	case s.V.Hosts[a].ID != act.Source:
-		return no(schemas.ReasonSuperseded, "%s is on %s now", act.Name, s.V.Hosts[a].ID)
-	case !s.vmWhy[i].OK():
-		return s.vmWhy[i]
-	case !s.Pressed(a):
-		return no(schemas.ReasonSuperseded, "the pressure of %s has gone", act.Source)
-	}
-	if r := s.tally.Source(act.Source); !r.OK() {
-		return r
-	}
-	c := s.pair(int(i), int(a), int(b))
-	return s.explain(&c)
-}
-
-// Take reserves an action that starts now, for the next Check of the same state.
-func (s *State) Take(act *schemas.Action) {
-	i, b := s.V.VMIndex(act.VM), s.V.HostIndex(act.Destination)
-	c := choice{vm: i, dest: b}
-	s.apply(&c)
-}
-
-// Ceiling is the bandwidth a command may use: none within a site, what the link
-// has free between two.
-func (s *State) Ceiling(act *schemas.Action) schemas.BytesPerSecond {
-	a, b := s.V.HostIndex(act.Source), s.V.HostIndex(act.Destination)
-	if a < 0 || b < 0 || s.V.Hosts[a].Site == s.V.Hosts[b].Site {
-		return 0
-	}
-	bps, _ := s.V.Bandwidth(s.V.Hosts[a].Site, s.V.Hosts[b].Site)
-	return bps
+	return n
 }
 
 func hosts(n int) string {

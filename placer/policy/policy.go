@@ -33,7 +33,7 @@ type Policy = schemas.Policy
 // nothing. Limits are those that operators of other systems settled on: one move
 // in and one out per host, two per link, five per cluster, twenty an hour.
 func Default() Policy {
-	return Policy{
+	return Complete(Policy{
 		Version:           0,
 		Mode:              schemas.ModeObserve,
 		AutoOnlySimulated: true,
@@ -54,7 +54,7 @@ func Default() Policy {
 		BreakerRow:        2,
 		BreakerShare:      .2,
 		Weights:           map[string]float64{},
-	}
+	})
 }
 
 // Validate reports every fault of a policy, joined; nil when there is none.
@@ -128,6 +128,9 @@ func Validate(p Policy) error {
 	}
 	groups("apart", p.Apart)
 	groups("together", p.Together)
+	groups("soft_apart", p.SoftApart)
+	groups("soft_together", p.SoftTogether)
+	validateRules(&p, fault)
 	return errors.Join(errs...)
 }
 
@@ -140,7 +143,7 @@ func MinBenefit(p Policy, base time.Duration) float64 {
 // Weight is the weight of a VM with these labels: by its label slo, 1 when the
 // policy does not name it.
 func Weight(p Policy, labels map[string]string) float64 {
-	if w, ok := p.Weights[labels["slo"]]; ok {
+	if w, ok := p.Weights[labels[LabelSLO]]; ok {
 		return w
 	}
 	return 1

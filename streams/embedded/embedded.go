@@ -96,7 +96,7 @@ func start(opt Options) (*Server, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	users, err := ensureKeys(opt)
+	users, _, err := streams.EnsureAuth(streams.AuthOptions{Dir: dir, Hosts: opt.Hosts, Shared: true, Own: opt.PerHost})
 	if err != nil {
 		return nil, err
 	}

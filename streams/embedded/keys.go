@@ -9,54 +9,6 @@ import (
 	"github.com/foreshift/foreshift/streams"
 )
 
-// roleNames are the roles that get keys.
-func roleNames(opt Options) []string {
-	out := streams.RoleNames()
-	if opt.PerHost {
-		for _, h := range opt.Hosts {
-			out = append(out, streams.RoleAgentOf(h), streams.RoleActuator(h))
-		}
-	}
-	return out
-}
-
-// ensureKeys makes the keys that are missing, pins the signing keys as
-// authorities and gives the users.
-func ensureKeys(opt Options) ([]streams.User, error) {
-	var users []streams.User
-	signers := map[string]string{}
-	for _, role := range roleNames(opt) {
-		for _, a := range streams.AccountsOf(role) {
-			_, pub, err := streams.EnsureSeed(streams.SeedFile(opt.StateDir, role, a))
-			if err != nil {
-				return nil, err
-			}
-			users = append(users, streams.User{Role: role, Account: a, Public: pub})
-		}
-		if streams.Signs(role) {
-			_, pub, err := streams.EnsureSeed(streams.SigningFile(opt.StateDir, role))
-			if err != nil {
-				return nil, err
-			}
-			signers[role] = pub
-		}
-	}
-	a := streams.Authorities{
-		Commands:  []string{signers[streams.RolePlacer]},
-		Acts:      []string{signers[streams.RoleOperator]},
-		Records:   []string{signers[streams.RoleRecorder]},
-		Actuators: map[string][]string{},
-	}
-	for _, h := range opt.Hosts {
-		key, ok := signers[streams.RoleActuator(h)]
-		if !ok {
-			key = signers[streams.RoleActuatorID]
-		}
-		a.Actuators[string(h)] = []string{key}
-	}
-	return users, a.Save(filepath.Join(opt.StateDir, streams.FileAuthorities))
-}
-
 // cliContext is a context of the nats command line, as far as we set it.
 type cliContext struct {
 	Description string `json:"description"`

@@ -42,37 +42,82 @@ const maxOutput = 64 << 20
 
 // Solve writes a program, to be minimised, and solves it for the given seconds.
 func Solve(ctx context.Context, write func(io.Writer) error, seconds float64) (Result, error) {
+	r, _, err := solve(ctx, write, seconds, false)
+	return r, err
+}
+
+// SolveValues is Solve, and gives the values of those variables that are not 0.
+func SolveValues(ctx context.Context, write func(io.Writer) error, seconds float64) (Result, map[string]float64, error) {
+	return solve(ctx, write, seconds, true)
+}
+
+func solve(ctx context.Context, write func(io.Writer) error, seconds float64, values bool) (Result, map[string]float64, error) {
 	path, err := exec.LookPath("cbc")
 	if err != nil {
-		return Result{}, fmt.Errorf("%w (%w)", ErrMissing, err)
+		return Result{}, nil, fmt.Errorf("%w (%w)", ErrMissing, err)
 	}
 	dir, err := os.MkdirTemp("", "foreshift-cbc-")
 	if err != nil {
-		return Result{}, fmt.Errorf("cbc: %w", err)
+		return Result{}, nil, fmt.Errorf("cbc: %w", err)
 	}
 	defer os.RemoveAll(dir)
 	f, err := os.Create(filepath.Join(dir, "program.lp"))
 	if err != nil {
-		return Result{}, fmt.Errorf("cbc: %w", err)
+		return Result{}, nil, fmt.Errorf("cbc: %w", err)
 	}
 	if err := errors.Join(write(f), f.Close()); err != nil {
-		return Result{}, fmt.Errorf("cbc: write the program: %w", err)
+		return Result{}, nil, fmt.Errorf("cbc: write the program: %w", err)
 	}
-	c := exec.CommandContext(ctx, path, "program.lp", "sec", strconv.FormatFloat(seconds, 'f', 2, 64), "ratio", "0", "threads", "0", "solve")
+	args := []string{"program.lp", "sec", strconv.FormatFloat(seconds, 'f', 2, 64), "ratio", "0", "threads", "0", "solve"}
+	if values {
+		args = append(args, "solution", "solution.txt")
+	}
+	c := exec.CommandContext(ctx, path, args...)
 	c.Dir = dir
 	c.WaitDelay = time.Second
 	var out limited
 	c.Stdout, c.Stderr = &out, &out
 	if err := c.Run(); err != nil {
-		return Result{}, fmt.Errorf("cbc: %w", errors.Join(err, ctx.Err()))
+		return Result{}, nil, fmt.Errorf("cbc: %w", errors.Join(err, ctx.Err()))
 	}
 	r, err := Parse(&out.Buffer)
 	if err != nil {
-		return Result{}, err
+		return r, nil, err
 	}
 	used := c.ProcessState
 	r.Seconds = (used.UserTime() + used.SystemTime()).Seconds()
-	return r, nil
+	if !values {
+		return r, nil, nil
+	}
+	found, err := readSolution(filepath.Join(dir, "solution.txt"))
+	return r, found, err
+}
+
+// readSolution reads lines of index, variable, value and reduced cost below a headline.
+func readSolution(path string) (map[string]float64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("cbc: %w", err)
+	}
+	defer f.Close()
+	out := map[string]float64{}
+	s := bufio.NewScanner(f)
+	for s.Scan() {
+		w := strings.Fields(s.Text())
+		if len(w) > 0 && w[0] == "**" {
+			w = w[1:]
+		}
+		if len(w) < 3 {
+			continue
+		}
+		if x, err := strconv.ParseFloat(w[2], 64); err == nil && x != 0 {
+			out[w[1]] = x
+		}
+	}
+	if err := s.Err(); err != nil {
+		return nil, fmt.Errorf("cbc: %w", err)
+	}
+	return out, nil
 }
 
 // limited keeps the first maxOutput bytes.

@@ -7,7 +7,8 @@
 // set at a steady rate and checks every page before it overwrites it, prints ticks
 // to the serial console, and sends a heartbeat, every 10 ms unless told otherwise. The heartbeat carries
 // its name, a counter, the pages checked, the bad pages found, the level of its
-// load in percent and the offset of its clock; the gaps between heartbeats, seen
+// load in percent, whether its clock is set, and the records on its disk written and
+// found to be somebody else's; the gaps between heartbeats, seen
 // from outside, are the downtime of a migration as a tenant's client would see it.
 //
 // The host answers some heartbeats with its own time, so that the load's day is in
@@ -88,6 +89,11 @@ func prepare(console io.Writer) (*worker, error) {
 		w.beat = conn
 		go follow(conn, &w.clock)
 	}
+	if p["disk"] != "" {
+		if w.disk, err = openDisk(p["disk"]); err != nil {
+			return nil, err
+		}
+	}
 	if pages := int(wss * (1 << 20) / pageSize); pages > 0 {
 		raw, err := syscall.Mmap(-1, 0, pages*pageSize, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
 		if err != nil {
@@ -111,6 +117,7 @@ type worker struct {
 	every    time.Duration // between beats
 	beat     io.Writer     // nil: no network
 	memory   *memory       // nil: no working set
+	disk     *disk         // nil: no disk
 	perBeat  float64       // pages to touch
 }
 
@@ -124,13 +131,14 @@ func (w *worker) run() {
 	level := 0.0
 	perSlot := max(1, int64(slot/w.every))
 	perTick := max(1, int64(time.Second/w.every))
+	perWrite := max(1, int64(2*slot/w.every))
 	for n := int64(0); ; n++ {
 		now := time.Now()
 		if n%perSlot == 0 {
 			level = w.schedule.Level(time.Duration(now.UnixNano()+w.clock.offset.Load()) - w.phase)
 			busy = next.Add(time.Duration(level * float64(perSlot) * float64(w.every)))
 		}
-		var pages, bad int64
+		var pages, bad, written, alien int64
 		if m := w.memory; m != nil {
 			for due += w.perBeat; due >= 1; due-- {
 				m.touch()
@@ -146,7 +154,17 @@ func (w *worker) run() {
 			if w.clock.synced.Load() {
 				synced = '1'
 			}
-			_, _ = w.beat.Write(append(buf, synced)) // a lost packet is what is being measured
+			buf = append(buf, synced, ' ')
+			if w.disk != nil {
+				written, alien = w.disk.writes, w.disk.alien
+			}
+			buf = append(strconv.AppendInt(buf, written, 10), ' ')
+			_, _ = w.beat.Write(strconv.AppendInt(buf, alien, 10)) // a lost packet is what is being measured
+		}
+		if w.disk != nil && n%perWrite == 0 {
+			if err := w.disk.write(time.Now().UnixNano()); err != nil {
+				fmt.Fprintf(w.console, "GUEST-FAULT %v\r\n", err)
+			}
 		}
 		if n%perTick == 0 {
 			fmt.Fprintf(w.console, "TICK %s %d pages=%d bad=%d load=%.0f\r\n", w.name, n/perTick, pages, bad, level*100)

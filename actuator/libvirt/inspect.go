@@ -1,0 +1,167 @@
+package libvirt
+
+import (
+	"context"
+	"encoding/xml"
+	"fmt"
+
+	lv "github.com/digitalocean/go-libvirt"
+)
+
+// Inspection is what a host's daemon says of itself, for people to judge before
+// moves begin. What a daemon does not tell stays zero, and is named in Untold.
+type Inspection struct {
+	Hostname string
+	Libvirt  uint64 // libvirt's number: major*1000000 + minor*1000 + release
+	QEMU     uint64
+	KVM      bool
+	Phases   bool // the daemon lets a client lead the phases of a migration
+	Guests   []Guest
+	Pools    []Pool
+	Untold   []string
+}
+
+// featureParams is VIR_DRV_FEATURE_MIGRATION_PARAMS: the phases of a migration with
+// typed parameters, as this package calls them.
+const featureParams = 13
+
+// Inspect asks the daemon behind a URI; it changes nothing.
+func Inspect(ctx context.Context, uri string) (*Inspection, error) {
+	h, err := Open(ctx, uri)
+	if err != nil {
+		return nil, err
+	}
+	defer h.Close()
+	c, err := h.conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	x := &Inspection{}
+	told := func(what string, err error) error {
+		if isRefused(err) || isNotFound(err) {
+			x.Untold = append(x.Untold, what)
+			return nil
+		}
+		return err
+	}
+	x.Hostname, err = call(ctx, c, "hostname", c.lim.Quick, c.l.ConnectGetHostname)
+	if err = told("hostname", err); err != nil {
+		return nil, err
+	}
+	x.Libvirt, err = call(ctx, c, "version of libvirt", c.lim.Quick, c.l.ConnectGetLibVersion)
+	if err = told("libvirt version", err); err != nil {
+		return nil, err
+	}
+	x.QEMU, err = call(ctx, c, "version of QEMU", c.lim.Quick, c.l.ConnectGetVersion)
+	if err = told("QEMU version", err); err != nil {
+		return nil, err
+	}
+	n, err := call(ctx, c, "features", c.lim.Quick, func() (int32, error) { return c.l.ConnectSupportsFeature(featureParams) })
+	x.Phases = err == nil && n != 0
+	if err = told("features", err); err != nil {
+		return nil, err
+	}
+	doc, err := call(ctx, c, "capabilities", c.lim.Quick, c.l.ConnectGetCapabilities)
+	if err == nil {
+		x.KVM, err = offersKVM(doc)
+	}
+	if err = told("capabilities", err); err != nil {
+		return nil, err
+	}
+	if err := x.guests(ctx, c); err != nil {
+		return nil, err
+	}
+	return x, told("storage pools", x.pools(ctx, c))
+}
+
+func offersKVM(doc string) (bool, error) {
+	var x struct {
+		Domains []struct {
+			Type string `xml:"type,attr"`
+		} `xml:"guest>arch>domain"`
+	}
+	if err := xml.Unmarshal([]byte(doc), &x); err != nil {
+		return false, fmt.Errorf("capabilities: %w", err)
+	}
+	for _, d := range x.Domains {
+		if d.Type == "kvm" {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func (x *Inspection) guests(ctx context.Context, c *conn) error {
+	doms, err := call(ctx, c, "list", c.lim.Quick, func() ([]lv.Domain, error) {
+		d, _, err := c.l.ConnectListAllDomains(1, lv.ConnectListDomainsActive)
+		return d, err
+	})
+	if err != nil {
+		return err
+	}
+	for _, d := range doms {
+		doc, err := call(ctx, c, "definition of "+d.Name, c.lim.Quick, func() (string, error) { return c.l.DomainGetXMLDesc(d, 0) })
+		if isNotFound(err) {
+			continue // it went
+		}
+		if err != nil {
+			return err
+		}
+		g, err := ParseGuest(doc)
+		if err != nil {
+			return fmt.Errorf("%s: %w", d.Name, err)
+		}
+		x.Guests = append(x.Guests, g)
+	}
+	return nil
+}
+
+func (x *Inspection) pools(ctx context.Context, c *conn) error {
+	pools, err := call(ctx, c, "storage pools", c.lim.Quick, func() ([]lv.StoragePool, error) {
+		p, _, err := c.l.ConnectListAllStoragePools(1, lv.ConnectListStoragePoolsActive)
+		return p, err
+	})
+	if err != nil {
+		return err
+	}
+	for _, p := range pools {
+		doc, err := call(ctx, c, "pool "+p.Name, c.lim.Quick, func() (string, error) { return c.l.StoragePoolGetXMLDesc(p, 0) })
+		if isRefused(err) {
+			continue // it went
+		}
+		if err != nil {
+			return err
+		}
+		pool, err := parsePool(doc)
+		if err != nil {
+			return err
+		}
+		x.Pools = append(x.Pools, pool)
+	}
+	return nil
+}
+
+// Runs reports which of some <cpu> elements the host behind a URI can provide, by
+// CompareHypervisorCPU: those it cannot are left out.
+func Runs(ctx context.Context, uri string, cpus []string) (map[string]bool, error) {
+	h, err := Open(ctx, uri)
+	if err != nil {
+		return nil, err
+	}
+	defer h.Close()
+	c, err := h.conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]bool{}
+	for _, cpu := range cpus {
+		n, err := call(ctx, c, "compare CPU", c.lim.Quick, func() (int32, error) {
+			return c.l.ConnectCompareHypervisorCPU(nil, nil, nil, nil, cpu, 0)
+		})
+		if err != nil && !isRefused(err) {
+			return nil, err
+		}
+		out[cpu] = err == nil && n > 0 // 1 identical, 2 more than enough
+	}
+	return out, nil
+}

@@ -1,0 +1,100 @@
+package migration
+
+import (
+	"testing"
+	"time"
+
+	"github.com/foreshift/foreshift/schemas"
+)
+
+// transfer is a guest of so many bytes that writes at a rate, over a link.
+type transfer struct{ size, rate, dirty float64 }
+
+// run plays a transfer in half seconds until it stalls, is small enough for a
+// downtime, or the time is up.
+func (x transfer) run(downtime, limit time.Duration) (end string, at time.Duration, c Convergence) {
+	j := JobStats{Active: true, Round: 1, Total: schemas.Bytes(x.size), Remaining: schemas.Bytes(x.size)}
+	left, began := x.size, time.Duration(0)
+	now := int64(time.Hour)
+	for t := time.Duration(0); t < limit; t += 500 * time.Millisecond {
+		at := now + int64(t)
+		if c = c.Watch(j, at); !c.Stalled(at).OK() {
+			return "stalled", t, c
+		}
+		for c.widen(at) {
+			c.Step++
+		}
+		sent := min(x.rate/2, left)
+		left -= sent
+		j.Processed += schemas.Bytes(sent)
+		if left <= 0 { // a round ends: what was written meanwhile is the next one's
+			left = min(x.size, x.dirty*(t-began+500*time.Millisecond).Seconds())
+			began = t
+			j.Round++
+			if left <= x.rate*downtime.Seconds() {
+				return "done", t, c
+			}
+		}
+		j.Remaining, j.DirtyRate = schemas.Bytes(left), schemas.BytesPerSecond(x.dirty)
+		j.Elapsed = t + time.Second
+	}
+	return "late", limit, c
+}
+
+func TestConvergence(t *testing.T) {
+	const mb, gb = 1e6, 1e9
+	for _, x := range []struct {
+		name string
+		transfer
+		end string
+	}{
+		{"quiet guest", transfer{4 * gb, 500 * mb, 10 * mb}, "done"},
+		{"busy guest", transfer{4 * gb, 500 * mb, 100 * mb}, "done"},
+		{"writes as fast as the link", transfer{4 * gb, 100 * mb, 110 * mb}, "stalled"},
+		{"link is cut", transfer{4 * gb, 0, 10 * mb}, "stalled"},
+		{"large guest over a thin link", transfer{200 * gb, 30 * mb, 1 * mb}, "late"},
+		{"large guest that writes half of a thin link", transfer{200 * gb, 30 * mb, 15 * mb}, "late"},
+	} {
+		end, at, c := x.run(300*time.Millisecond, time.Hour)
+		if end != x.end {
+			t.Errorf("%s: %s after %s, want %s; %+v", x.name, end, at, x.end, c)
+		}
+		if end == "stalled" && (c.Step != downtimeSteps || at < patience) {
+			t.Errorf("%s: given up after %s and %d steps of downtime", x.name, at, c.Step)
+		}
+	}
+	if Downtime(300, 0) != 150 || Downtime(300, 1) != 225 || Downtime(300, 2) != 300 || Downtime(300, 9) != 300 || Downtime(0, 1) != 0 {
+		t.Error("steps of the downtime")
+	}
+}
+
+// TestStallAborts: the machine raises the downtime in steps, then ends the transfer,
+// and says why.
+func TestStallAborts(t *testing.T) {
+	now := int64(time.Hour)
+	s := Start(100, now+int64(time.Hour), now, DefaultLimits())
+	s.Stage, s.Wait, s.MaxDowntime = Performing, Perform, 400
+	o := Observation{Source: Running, Destination: Paused, Job: JobStats{Active: true, Round: 1, Remaining: 1e9}}
+	var downtimes []schemas.Millis
+	for i := 0; i < 200; i++ {
+		o.Job.Processed += 1e6
+		o.Job.Elapsed += time.Second
+		var acts []Action
+		s, acts, _ = Next(s, o, now)
+		for _, a := range acts {
+			switch a.Verb {
+			case Widen:
+				downtimes = append(downtimes, a.Downtime)
+			case Abort:
+				if s.Why.Code != schemas.ReasonStalled || i < 40 || len(downtimes) != 2 || downtimes[1] != 400 {
+					t.Fatalf("aborted after %d s for %s, downtimes %v", i, s.Why, downtimes)
+				}
+				return
+			default:
+				t.Fatalf("%s in a transfer", a.Verb)
+			}
+		}
+		now += int64(time.Second)
+	}
+	t.Fatal("never given up")
+}

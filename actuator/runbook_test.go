@@ -1,0 +1,273 @@
+package actuator
+
+import (
+	"net"
+	"net/url"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	lv "github.com/digitalocean/go-libvirt"
+	"github.com/digitalocean/go-libvirt/socket/dialers"
+
+	"github.com/foreshift/foreshift/actuator/libvirt"
+	"github.com/foreshift/foreshift/actuator/migration"
+	"github.com/foreshift/foreshift/internal/sim"
+	"github.com/foreshift/foreshift/internal/sim/rpc"
+	"github.com/foreshift/foreshift/schemas"
+)
+
+// recipes are the commands that the runbook gives, by the heading they stand under.
+func recipes(t *testing.T) map[string][][]string {
+	t.Helper()
+	b, err := os.ReadFile("../docs/RUNBOOK.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string][][]string{}
+	under, block := "", []string(nil)
+	inside := false
+	for line := range strings.SplitSeq(string(b), "\n") {
+		switch {
+		case strings.HasPrefix(line, "```") && inside:
+			out[under] = append(out[under], block)
+			inside, block = false, nil
+		case strings.HasPrefix(line, "```"):
+			inside = true
+		case inside:
+			block = append(block, line)
+		case strings.HasPrefix(line, "### "):
+			under = strings.TrimPrefix(line, "### ")
+		case strings.HasPrefix(line, "## "):
+			under = strings.TrimPrefix(line, "## ")
+		}
+	}
+	return out
+}
+
+var (
+	virsh   = regexp.MustCompile(`^virsh -c qemu\+ssh://(SOURCE|DESTINATION)/system (domstate|suspend|resume|destroy|undefine|start) VM$`)
+	restart = "ssh SOURCE systemctl restart foreshift-actuator"
+	resolve = regexp.MustCompile(`^foreshift resolve VM --runs-at (SOURCE|DESTINATION)$`)
+)
+
+// follow types the commands of a recipe, on the simulated hosts.
+func (r *rig) follow(vm sim.VM, recipe []string, change func(*Config)) {
+	r.t.Helper()
+	at := map[string]int{"SOURCE": 0, "DESTINATION": 1}
+	for _, line := range recipe {
+		if m := virsh.FindStringSubmatch(line); m != nil {
+			if err := r.virsh(vm, at[m[1]], m[2]); err != nil {
+				r.t.Fatalf("%s: %v", line, err)
+			}
+			continue
+		}
+		if line == restart {
+			r.stops[r.fleet.Hosts()[0].ID]()
+			r.host(0, change)
+			continue
+		}
+		m := resolve.FindStringSubmatch(line)
+		if m == nil {
+			r.t.Fatalf("the runbook says %q, which nobody can test", line)
+		}
+		r.act(r.operator, &schemas.Act{Act: schemas.ActResolve, By: "op", VM: vm.ID, RunsAt: r.fleet.Hosts()[at[m[1]]].ID, Why: "by the runbook"})
+	}
+}
+
+// virsh does what the command of that name does.
+func (r *rig) virsh(vm sim.VM, host int, verb string) error {
+	u, err := url.Parse(r.fleet.Hosts()[host].URI)
+	if err != nil {
+		return err
+	}
+	name, port, err := net.SplitHostPort(u.Host)
+	if err != nil {
+		return err
+	}
+	l := lv.NewWithDialer(dialers.NewRemote(name, dialers.UsePort(port)))
+	if err := l.ConnectToURI(lv.QEMUSystem); err != nil {
+		return err
+	}
+	defer func() { _ = l.Disconnect() }() // the test is over with it
+	d, err := l.DomainLookupByUUID(lv.UUID(vm.ID))
+	if verb == "domstate" && lv.IsNotFound(err) {
+		return nil // which is what one wanted to know
+	}
+	if err != nil {
+		return err
+	}
+	switch verb {
+	case "domstate":
+		_, _, err = l.DomainGetState(d, 0)
+	case "suspend":
+		err = l.DomainSuspend(d)
+	case "resume":
+		err = l.DomainResume(d)
+	case "destroy":
+		err = l.DomainDestroy(d)
+	case "undefine":
+		if err = l.DomainUndefine(d); lv.IsNotFound(err) {
+			err = nil // a transient one went with its end
+		}
+	}
+	return err
+}
+
+// TestRunbook brings a move into each UNKNOWN of the runbook and follows what the
+// runbook says. The move must end, and the VM run where it says.
+func TestRunbook(t *testing.T) {
+	t.Parallel()
+	book := recipes(t)
+	limits := migration.DefaultLimits()
+	limits.Answer, limits.Life, limits.Hold, limits.Retry = 300*time.Millisecond, 500*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond
+	short := func(c *Config) {
+		c.Limits = &limits
+		c.calls = &libvirt.Limits{Quick: time.Second, Phase: time.Second}
+	}
+	// stopped runs a move until its source's actuator dies after an act; the VM then
+	// is what the two libvirts make of it.
+	stopped := func(r *rig, vm sim.VM, after migration.Verb) *schemas.Command {
+		crashed := make(chan struct{})
+		stop := r.host(0, short, func(c *Config) {
+			c.crash = func(v migration.Verb) bool {
+				if v == after {
+					close(crashed)
+				}
+				return v == after
+			}
+		})
+		r.beat()
+		c := r.command(vm, 0, 1)
+		r.send(c)
+		select {
+		case <-crashed:
+		case <-time.After(15 * time.Second):
+			r.t.Fatal("never came to it")
+		}
+		stop()
+		return c
+	}
+	for _, x := range []struct {
+		heading string
+		recipe  int
+		reason  schemas.ReasonCode
+		faulty  bool // the simulator rightly counts it as broken: people broke it
+		unknown func(r *rig, vm sim.VM) *schemas.Command
+		end     schemas.Result
+		at      int
+	}{
+		{"`unreachable`", 0, schemas.ReasonUnreachable, false, func(r *rig, vm sim.VM) *schemas.Command {
+			kill := r.host(1, short)
+			c := stopped(r, vm, migration.Prepare)
+			kill()
+			r.host(0, short)
+			return c
+		}, schemas.ResultFailed, 0},
+		{"`unreachable`", 1, schemas.ReasonUnreachable, true, func(r *rig, vm sim.VM) *schemas.Command {
+			kill := r.host(1, short)
+			c := stopped(r, vm, migration.HandOver)
+			kill()
+			r.host(0, short)
+			return c
+		}, schemas.ResultFailed, 0},
+		{"`two_running`", 0, schemas.ReasonTwoRunning, true, func(r *rig, vm sim.VM) *schemas.Command {
+			r.host(1, short)
+			c := stopped(r, vm, migration.Finish)
+			for h := range 2 {
+				if err := r.virsh(vm, h, "resume"); err != nil {
+					r.t.Fatal(err)
+				}
+			}
+			r.host(0, short)
+			return c
+		}, schemas.ResultSucceeded, 1},
+		{"`no_copy`", 0, schemas.ReasonNoneLeft, true, func(r *rig, vm sim.VM) *schemas.Command {
+			r.host(1, short)
+			c := stopped(r, vm, migration.Resume)
+			if err := r.fleet.Inject(sim.Fault{Kind: sim.KillQEMU, Host: r.fleet.Hosts()[1].ID, VM: vm.ID}); err != nil {
+				r.t.Fatal(err)
+			}
+			r.host(0, short)
+			return c
+		}, "", 0},
+		{"`no_life_sign`", 0, schemas.ReasonNoLifeSign, true, func(r *rig, vm sim.VM) *schemas.Command {
+			return deadGuest(r, vm, short)
+		}, schemas.ResultSucceeded, 1},
+		{"`no_life_sign`", 1, schemas.ReasonNoLifeSign, true, func(r *rig, vm sim.VM) *schemas.Command {
+			return deadGuest(r, vm, short)
+		}, schemas.ResultFailed, 0},
+		{"`unknown_move`, `handed_over`, `unsafe`, `libvirt_error`", 0, "", false, func(r *rig, vm sim.VM) *schemas.Command {
+			r.host(0, short)
+			r.host(1, short)
+			// The destination's libvirt will not resume it, for longer than anyone waits.
+			for range 400 {
+				if err := r.fleet.Inject(sim.Fault{Kind: sim.FailCall, Host: r.fleet.Hosts()[1].ID, Proc: rpc.DomainResume, Code: rpc.CodeOperationFailed, Message: "not now"}); err != nil {
+					r.t.Fatal(err)
+				}
+			}
+			r.beat()
+			c := r.command(vm, 0, 1)
+			r.send(c)
+			return c
+		}, schemas.ResultSucceeded, 1},
+	} {
+		t.Run(strings.ReplaceAll(x.heading, "`", ""), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			vm := r.on(0)
+			if x.faulty {
+				r.dead = vm.ID
+			}
+			c := x.unknown(r, vm)
+			o := r.want(c.ID, schemas.ResultUnknown, 15*time.Second)
+			if x.reason != "" && o.Reason.Code != x.reason || x.reason == "" && !strings.Contains(x.heading, "`"+string(o.Reason.Code)+"`") {
+				t.Fatalf("unknown for %s", o.Reason)
+			}
+			if len(book[x.heading]) <= x.recipe {
+				t.Fatalf("the runbook has %d recipes for %s", len(book[x.heading]), x.heading)
+			}
+			r.follow(vm, book["A move is UNKNOWN"][0], short)
+			if x.reason == "" {
+				// Faults strike the runbook's resume too: it is typed until it goes through.
+				for end := time.Now().Add(10 * time.Second); r.virsh(vm, 1, "resume") != nil && time.Now().Before(end); {
+				}
+				r.follow(vm, []string{"virsh -c qemu+ssh://DESTINATION/system domstate VM"}, short)
+			} else {
+				r.follow(vm, book[x.heading][x.recipe], short)
+			}
+			if x.end == "" {
+				// The simulator starts no guests: until the VM runs, the word is not taken.
+				time.Sleep(200 * time.Millisecond)
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				for _, o := range r.outcomes {
+					if o.Command == c.ID && o.Result != schemas.ResultUnknown {
+						t.Fatalf("ended as %s although the VM runs nowhere", o.Result)
+					}
+				}
+				return
+			}
+			if o := r.end(c.ID, 15*time.Second); o.Result != x.end {
+				t.Fatalf("%s: %s", o.Result, o.Reason)
+			}
+			r.at(vm, x.at)
+		})
+	}
+}
+
+// deadGuest is a move after which the guest does not live.
+func deadGuest(r *rig, vm sim.VM, short func(*Config)) *schemas.Command {
+	r.t.Helper()
+	r.host(0, short)
+	r.host(1, short)
+	if err := r.fleet.Inject(sim.Fault{Kind: sim.DeadOnArrival, VM: vm.ID}); err != nil {
+		r.t.Fatal(err)
+	}
+	r.beat()
+	c := r.command(vm, 0, 1)
+	r.send(c)
+	return c
+}

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/foreshift/foreshift/internal/lab"
+	"github.com/foreshift/foreshift/internal/lab/matrix"
+	"github.com/spf13/cobra"
+)
+
+// labMatrixCommand breaks one thing at one step of a move on real hypervisors, for
+// every thing and every step.
+func labMatrixCommand(at *place) *cobra.Command {
+	var rounds, split, control int
+	var only, table, dir string
+	var list bool
+	c := &cobra.Command{Use: "matrix", Short: "Break one thing at each step of a move, on real hypervisors, and see what becomes of the VM", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) (err error) {
+			out := c.OutOrStdout()
+			say := func(s string) { fmt.Fprintln(out, s) }
+			cells, err := matrix.Select(append(matrix.Cells(), matrix.SplitCells()...), only)
+			if err != nil {
+				return usageError{err}
+			}
+			if list {
+				for _, x := range cells {
+					say(x.Name)
+				}
+				return nil
+			}
+			if rounds < 0 || split < 0 || control < 0 {
+				return usageError{errors.New("rounds are counted from 0")}
+			}
+			f, err := matrix.Start(c.Context(), lab.Config{Dir: dir, Progress: say})
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, f.Stop(context.WithoutCancel(c.Context()))) }()
+			rep, err := f.PlayAll(c.Context(), cells, rounds, split, control, say)
+			if table != "" {
+				// What was played before an error is worth keeping too.
+				err = errors.Join(err, writeTable(table, rep))
+			}
+			if err != nil {
+				return err
+			}
+			if at.json {
+				if err := object(out, rep); err != nil {
+					return err
+				}
+			}
+			if !rep.OK() {
+				return fmt.Errorf("%d of %d faulted moves went wrong, or the control saw no second copy; see above", rep.Wrong, rep.Struck)
+			}
+			return nil
+		}}
+	f := c.Flags()
+	f.IntVar(&rounds, "rounds", 3, "rounds of each cell of the matrix")
+	f.IntVar(&split, "split", 5, "rounds of each of the faults that split a VM in two under plain peer-to-peer migration")
+	f.IntVar(&control, "control", 2, "rounds of the control: the same on plain peer-to-peer migration, where two copies are expected")
+	f.StringVar(&only, "only", "", "regular expression: play the cells whose names match")
+	f.StringVar(&table, "table", "", "file to write the table to, as Markdown")
+	f.StringVar(&dir, "dir", "", "the lab's directory, made and removed; default /var/lib/foreshift-lab/default")
+	f.BoolVar(&list, "list", false, "list the cells and play none")
+	return c
+}
+
+func writeTable(path string, rep matrix.Report) (err error) {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return rep.Table(f)
+}
+
+// labHandoverCommand measures what the handover costs over libvirt's own migration.
+func labHandoverCommand(at *place) *cobra.Command {
+	var pairs int
+	var dir string
+	c := &cobra.Command{Use: "handover", Short: "Compare Foreshift's moves with virsh migrate --live --p2p of the same guest, in pairs", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) (err error) {
+			out := c.OutOrStdout()
+			say := func(s string) { fmt.Fprintln(out, s) }
+			if pairs < 1 || pairs > 1000 {
+				return usageError{fmt.Errorf("%d pairs: want 1 to 1000", pairs)}
+			}
+			f, err := matrix.Start(c.Context(), lab.Config{Dir: dir, Progress: say})
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, f.Stop(context.WithoutCancel(c.Context()))) }()
+			r, err := f.Pairs(c.Context(), pairs, say)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(out, "medians of %d pairs: wall %.0f ms against virsh's %.0f (%.2f), gap %.0f ms against %.0f (%.2f), outside libvirt's calls %.0f ms\n",
+				len(r.Pairs), r.Foreshift.Wall, r.Virsh.Wall, r.WallRatio, r.Foreshift.Gap, r.Virsh.Gap, r.GapRatio, r.Foreshift.Own)
+			for _, f := range r.Failures {
+				say("not met: " + f)
+			}
+			if at.json {
+				return object(out, r)
+			}
+			return nil
+		}}
+	c.Flags().IntVar(&pairs, "pairs", 20, "pairs to measure")
+	c.Flags().StringVar(&dir, "dir", "", "the lab's directory, made and removed; default /var/lib/foreshift-lab/default")
+	return c
+}
+
+// labPartCommand is how the matrix starts this program again as one of its parts.
+func labPartCommand() *cobra.Command {
+	return &cobra.Command{Use: "part", Short: "Run as a part of the matrix", Hidden: true, Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		was, err := matrix.Part(c.Context())
+		if !was {
+			return usageError{errors.New("this is started by `foreshift lab matrix` alone")}
+		}
+		return err
+	}}
+}

@@ -1,0 +1,243 @@
+package replay
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/foreshift/foreshift/placer/fleet"
+	"github.com/foreshift/foreshift/placer/plan"
+	"github.com/foreshift/foreshift/placer/policy"
+	"github.com/foreshift/foreshift/placer/search"
+	"github.com/foreshift/foreshift/schemas"
+)
+
+// Settings of our placer in a backtest.
+type Settings struct {
+	MinBenefit float64 // core-seconds
+	LookAhead  int     // steps
+	Trigger    float64
+	SoftWeight float64
+	PerDay     int // moves of a VM a day
+	// Hold is the weight of the scenario in which the last ten minutes last, within the
+	// hour; 0: as the forecast has it.
+	Hold float64
+}
+
+// policy is the service's own, with the world's limits and these settings.
+func (s Settings) policy() policy.Policy {
+	p := policy.Default()
+	p.Mode, p.AutoOnlySimulated = schemas.ModeAuto, false
+	p.MinBenefit, p.LookAheadSteps, p.Trigger, p.SoftWeight = s.MinBenefit, s.LookAhead, schemas.Ratio(s.Trigger), schemas.Ratio(s.SoftWeight)
+	p.HoldSteps, p.MarginSteps = 0, 1
+	p.CoolDownSteps, p.MaxPerHost, p.MaxPerCluster = coolDown, 1, maxFlying
+	p.MaxPerHour, p.MaxPerVMDay = maxFlying*perHour, s.PerDay
+	return p
+}
+
+// ours is our placer on a fleet that is told what the service would be told.
+type ours struct {
+	name   string
+	set    Settings
+	policy policy.Policy
+	fleet  *fleet.Fleet
+	frame  *Frame // of the step to be decided after; set before Decide
+	seq    uint64
+	index  map[schemas.VMID]int32
+	ids    []schemas.VMID
+	inv    []schemas.InventoryVM // by VM
+	fly    map[int32]schemas.Command
+	sums   []float32 // by host: scenario x slot
+	foul   error
+	always bool // decide at every step, for the test of near
+}
+
+// evaluations is the budget of one decision's search.
+const evaluations = 1000
+
+func newOurs(name string, h *History, set Settings) *ours {
+	o := &ours{name: name, set: set, policy: set.policy(), index: map[schemas.VMID]int32{}, fly: map[int32]schemas.Command{},
+		// A move sends 300 GiB a step, and reports stand until the next.
+		fleet: fleet.New(fleet.Config{SiteBandwidth: gibPerStep << 30 / 300, HostAge: 24 * time.Hour})}
+	for v := range h.VMs {
+		vm, key := &h.VMs[v], id(h.VMs[v].Name)
+		o.index[key] = int32(v)
+		o.ids = append(o.ids, key)
+		bytes := schemas.Bytes(vm.GiB * (1 << 30))
+		o.inv = append(o.inv, schemas.InventoryVM{VM: key, Name: vm.Name, State: schemas.VMRunning, VCPUs: max(1, int(math.Ceil(vm.Cores))),
+			AllocCPU: schemas.MilliCPU(max(1, 1000*vm.Cores)), AllocMem: bytes, Resident: bytes, Persistent: true, Movable: true})
+	}
+	return o
+}
+
+func hostID(b int32) schemas.HostID { return schemas.HostID(fmt.Sprintf("h%04d", b)) }
+
+// Decide implements [Policy].
+func (o *ours) Decide(w *World, t int) []Move {
+	now := (epoch + schemas.Step(t) + 1).Start(schemas.DefaultBase)
+	o.land(w, now)
+	if o.set.Hold > 0 {
+		o.frame = o.frame.held(o.set.Hold)
+	}
+	if !o.always && !o.near(w) {
+		// What such a decision would leave behind: no host is held, nothing is planned,
+		// and this is the load.
+		m := &o.fleet.Memory
+		m.Plan, m.Held, m.Step, m.Load, m.VMs = nil, map[schemas.HostID]fleet.Held{}, o.frame.Msg.Issued, o.frame.Mean, len(w.At)
+		return nil
+	}
+	w.score.Decisions++
+	o.report(w, now)
+	o.apply(now, o.frame.Msg)
+	if o.foul != nil {
+		return nil
+	}
+	s := plan.Prepare(o.fleet, o.policy, schemas.Cut{Now: int64(now)})
+	s.Remember()
+	dec := s.Decide(search.Budget{Evaluations: evaluations}, 1)
+	return o.send(w, now, &dec.Plan)
+}
+
+// near reports whether on any host the chance to run short within the look-ahead and
+// what that would cost come up to what a decision would look at: without it the plan is
+// empty, for no move can save more than its source costs. Chance and cost are the
+// placer's own, or a little more.
+func (o *ours) near(w *World) bool {
+	slots := schemas.SlotsWithin(o.set.LookAhead)
+	size := K * slots
+	if len(o.sums) != w.F.H*size {
+		o.sums = make([]float32, w.F.H*size)
+	}
+	clear(o.sums)
+	add := func(v int, b int32, from int) {
+		sum, row := o.sums[int(b)*size:(int(b)+1)*size], o.frame.CPU[v*K*schemas.Slots:(v+1)*K*schemas.Slots]
+		for k := range K {
+			for s := from; s < slots; s++ {
+				sum[k*slots+s] += row[k*schemas.Slots+s]
+			}
+		}
+	}
+	for v := range w.At {
+		add(v, w.Bound[v], 0)
+		if w.At[v] != w.Bound[v] {
+			add(v, w.At[v], 0) // on its way: on the safe side it counts at both
+		}
+	}
+	limit, weight := float32(1000*w.F.C), o.frame.Msg.Weight
+	soft, alpha := limit*float32(o.policy.SoftCapacity), float32(o.set.SoftWeight)
+	// A host that a plan relieves has a lower trigger, and a planned move a lower least
+	// benefit: the margin is for those and for rounding.
+	leastChance, leastCost := .6*o.set.Trigger, float32(.6*o.set.MinBenefit)
+	for b := range w.F.H {
+		sum := o.sums[b*size : (b+1)*size]
+		var hit [K]bool
+		pressed, cost := false, float32(0)
+		for s := range slots {
+			chance, unmet := 0.0, float32(0)
+			for k := range K {
+				x, p := sum[k*slots+s], weight[k*schemas.Slots+s]
+				if x > soft {
+					unmet += p * (alpha*(x-soft) + max(0, x-limit))
+				}
+				if hit[k] = hit[k] || x > limit; hit[k] {
+					chance += float64(p)
+				}
+			}
+			pressed = pressed || chance > 0 && chance >= leastChance
+			cost += unmet * float32(schemas.SlotLen(s)) * stepSeconds / 1000
+		}
+		if pressed && cost >= leastCost {
+			return true
+		}
+	}
+	return false
+}
+
+// stepSeconds is the length of a step.
+const stepSeconds = 300
+
+// apply folds a message.
+func (o *ours) apply(at schemas.Time, m any) {
+	o.seq++
+	if err := o.fleet.Apply(fleet.Input{Seq: o.seq, Time: at, Lease: 1, Msg: m}); err != nil && o.foul == nil {
+		o.foul = fmt.Errorf("backtest: %s: %w", o.name, err)
+	}
+}
+
+// land tells the outcomes of moves that ended with the step.
+func (o *ours) land(w *World, now schemas.Time) {
+	for i := range w.landed {
+		m := &w.landed[i]
+		c, ok := o.fly[m.VM]
+		if !ok {
+			continue
+		}
+		delete(o.fly, m.VM)
+		o.apply(now-1, &schemas.Outcome{Command: c.ID, VM: c.VM, Host: c.Destination, Source: c.Source, Destination: c.Destination, Time: now - 1,
+			Result: schemas.ResultSucceeded, RunsAt: c.Destination, Started: c.Issued, Predicted: c.Predicted})
+	}
+}
+
+// report tells the capacity and inventory of all hosts.
+func (o *ours) report(w *World, now schemas.Time) {
+	hosts := make([]*schemas.CapacityHost, w.F.H)
+	for b := range hosts {
+		hosts[b] = &schemas.CapacityHost{Host: hostID(int32(b)), Site: "backtest", Time: now, Speed: 1, Simulated: true, Overcommit: schemas.Overcommit{CPU: 1, Mem: 1},
+			Capacity: schemas.Amounts{CPU: schemas.MilliCPU(1000 * w.F.C), Mem: schemas.Bytes(w.F.M * (1 << 30))}}
+	}
+	for v, b := range w.At {
+		inv := o.inv[v]
+		inv.Migrating = w.Bound[v] != b
+		hosts[b].VMs = append(hosts[b].VMs, inv)
+	}
+	for _, m := range hosts {
+		o.apply(now, m)
+	}
+}
+
+// send makes moves of the actions that are due, and keeps the rest in mind.
+func (o *ours) send(w *World, now schemas.Time, pl *schemas.Plan) []Move {
+	var out []Move
+	left := make([]schemas.Action, 0, len(pl.Actions))
+	begun := map[schemas.CommandID]bool{}
+	for i := range pl.Actions {
+		a := &pl.Actions[i]
+		v := o.index[a.VM]
+		from, to := w.At[v], int32(-1)
+		for b := range int32(w.F.H) {
+			if hostID(b) == a.Destination {
+				to = b
+			}
+		}
+		if a.Due > now || !a.Hold.OK() || a.After != "" && !begun[a.After] || to < 0 {
+			left = append(left, *a)
+			continue
+		}
+		begun[a.ID] = true
+		lead := -1
+		if a.Predicted.Onset > now {
+			lead = int(a.Predicted.Onset.Sub(now) / schemas.DefaultBase)
+		}
+		out = append(out, Move{VM: v, From: from, To: to, Benefit: a.Predicted.Gain.Benefit, Lead: lead, Why: a.Reason.Detail})
+		length := time.Duration(Takes(w.H.VMs[v].GiB)) * schemas.DefaultBase
+		a.Predicted.Duration = schemas.Seconds(length.Seconds())
+		c := schemas.Command{ID: a.ID, Plan: pl.ID, VM: a.VM, Name: a.Name, Source: a.Source, Destination: a.Destination, Issued: now,
+			Expires: now.Add(schemas.CommandLife), Deadline: now.Add(10 * length), Reason: a.Reason, Predicted: a.Predicted}
+		o.fly[v] = c
+		o.apply(now, &c)
+	}
+	o.fleet.Memory.Plan = left
+	return out
+}
+
+// refused takes back a move that the world did not allow.
+func (o *ours) refused(m *Move, t int) {
+	c, ok := o.fly[m.VM]
+	if !ok {
+		return
+	}
+	delete(o.fly, m.VM)
+	now := (epoch + schemas.Step(t) + 1).Start(schemas.DefaultBase)
+	o.apply(now, &schemas.Outcome{Command: c.ID, VM: c.VM, Host: c.Source, Source: c.Source, Destination: c.Destination, Time: now,
+		Result: schemas.ResultRefused, Reason: schemas.Reason{Code: schemas.ReasonNoRoom, Detail: "the world has no place for it"}, RunsAt: c.Source})
+}
