@@ -80,7 +80,7 @@ func TestServiceOnARealBus(t *testing.T) {
 		return issued
 	}
 	first := run(0)
-	second := run(first + 1)
+	second := run(first + coldBelow)
 	if second <= first {
 		t.Fatalf("issued %d, then %d", first, second)
 	}
@@ -104,7 +104,7 @@ func TestServiceOnARealBus(t *testing.T) {
 			t.Fatalf("%+v", m)
 		}
 	}
-	if len(seen) < 3 {
+	if len(seen) < coldBelow {
 		t.Fatalf("%d steps", len(seen))
 	}
 }

@@ -126,7 +126,7 @@ func (x *Inspection) pools(ctx context.Context, c *conn) error {
 	}
 	for _, p := range pools {
 		doc, err := call(ctx, c, "pool "+p.Name, c.lim.Quick, func() (string, error) { return c.l.StoragePoolGetXMLDesc(p, 0) })
-		if isRefused(err) {
+		if isNotFound(err) {
 			continue // it went
 		}
 		if err != nil {

@@ -44,6 +44,7 @@ func TestClassify(t *testing.T) {
 		how   migration.How
 	}{
 		{lv.Error{Code: uint32(lv.ErrNoDomain), Message: "x"}, NotFound, migration.Refused},
+		{lv.Error{Code: uint32(lv.ErrNoStoragePool), Message: "x"}, NotFound, migration.Refused},
 		{lv.Error{Code: uint32(lv.ErrOperationAborted)}, Aborted, migration.Refused},
 		{lv.Error{Code: 1}, Refused, migration.Refused},
 		{lv.ErrUnsupported, Refused, migration.Refused},
