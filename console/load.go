@@ -11,10 +11,6 @@ import (
 	"github.com/foreshift/foreshift/streams"
 )
 
-// recentActs is how far back acts are read for the state of the pause switch and
-// the like; the policy holds what lasts longer.
-const recentActs = 24 * time.Hour
-
 // Load reads the fleet once from the bus, in the role of bus: an operator's or a
 // viewer's. now is the reader's clock, against which things are stale.
 func Load(ctx context.Context, bus *streams.Bus, now time.Time) (*View, error) {
@@ -26,11 +22,7 @@ func Load(ctx context.Context, bus *streams.Bus, now time.Time) (*View, error) {
 		func() ([]streams.Event, error) {
 			return bus.History(ctx, streams.Input{Stream: streams.Plans, From: streams.FromSince, Since: time.Hour})
 		},
-		func() ([]streams.Event, error) { return bus.Last(ctx, "KV_"+streams.BucketPolicy) },
-		func() ([]streams.Event, error) {
-			return bus.History(ctx, streams.Input{Stream: streams.Acts, From: streams.FromSince, Since: recentActs, Filters: []string{
-				streams.SubjectAct(schemas.ActPause), streams.SubjectAct(schemas.ActResume)}})
-		},
+		func() ([]streams.Event, error) { return readWords(ctx, bus) },
 	}
 	parts := make([][]streams.Event, len(reads))
 	errs := make([]error, len(reads))

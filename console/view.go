@@ -20,8 +20,13 @@ type View struct {
 	Moves      []Move                 `json:"moves"` // newest first
 	Plans      []schemas.Plan         `json:"plans"` // newest first, those with actions or changed reasons
 	Shortfalls []schemas.Shortfall    `json:"shortfalls"`
-	Policy     schemas.Policy         `json:"policy"`
+	Policy     schemas.Policy         `json:"policy"` // in force, with what single acts say over it
 	Paused     bool                   `json:"paused"`
+
+	Base      time.Duration                            `json:"-"` // base step of the fleet
+	Words     Words                                    `json:"-"`
+	Reports   map[schemas.HostID]*schemas.CapacityHost `json:"-"` // the last of each host
+	Inventory map[schemas.VMID]*schemas.InventoryVM    `json:"-"` // of the last report that had the VM
 }
 
 // Host is one host with its forecast trouble.
@@ -127,7 +132,7 @@ const maxPlans = 200
 
 // Build folds events, given in stream order per stream, into a view.
 func Build(events []streams.Event, now schemas.Time) *View {
-	v := &View{Time: now}
+	v := &View{Time: now, Base: schemas.DefaultBase, Reports: map[schemas.HostID]*schemas.CapacityHost{}, Inventory: map[schemas.VMID]*schemas.InventoryVM{}}
 	hosts := map[schemas.HostID]*Host{}
 	vms := map[schemas.VMID]*VM{}
 	seen := map[schemas.VMID]schemas.Time{}
@@ -149,8 +154,13 @@ func Build(events []streams.Event, now schemas.Time) *View {
 			h := &Host{ID: m.Host, Site: m.Site, Capacity: m.Capacity, Used: m.Used, VMs: len(m.VMs), Seen: m.Time,
 				Stale: now.Sub(m.Time) > staleAfter, Domain: m.Domain, Simulated: m.Simulated}
 			hosts[m.Host] = h
-			for _, i := range m.VMs {
+			v.Reports[m.Host] = m
+			for n := range m.VMs {
+				i := &m.VMs[n]
 				x := vm(i.VM)
+				if m.Time >= seen[i.VM] {
+					v.Inventory[i.VM] = i
+				}
 				if i.State == schemas.VMRunning {
 					x.Hosts = append(x.Hosts, m.Host)
 				}
@@ -183,15 +193,6 @@ func Build(events []streams.Event, now schemas.Time) *View {
 			progress[m.Command] = m
 		case *schemas.Plan:
 			v.Plans = append(v.Plans, *m)
-		case *schemas.Policy:
-			v.Policy, v.Paused = *m, m.Paused
-		case *schemas.Act:
-			switch m.Act {
-			case schemas.ActPause:
-				v.Paused = true
-			case schemas.ActResume:
-				v.Paused = false
-			}
 		}
 	}
 	for _, h := range hosts {
@@ -218,6 +219,10 @@ func Build(events []streams.Event, now schemas.Time) *View {
 		}
 	}
 	v.sort()
+	if p := v.Newest(); p != nil && p.Basis.Base > 0 {
+		v.Base = time.Duration(float64(p.Basis.Base) * float64(time.Second))
+	}
+	v.words(events)
 	return v
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os/user"
-	"strings"
 	"time"
 
 	"github.com/foreshift/foreshift/console"
@@ -133,23 +132,6 @@ func (p *place) findMove(ctx context.Context, name string, fits func(*console.Mo
 		}
 	}
 	return schemas.VMID{}, "", fmt.Errorf("%s has no such move; `foreshift vm show %s` lists its moves", name, name)
-}
-
-// pickVM finds one VM of a view by name or UUID.
-func pickVM(v *console.View, name string) (console.VM, error) {
-	var found []console.VM
-	for _, m := range v.VMs {
-		if m.Name == name || strings.EqualFold(m.ID.String(), name) {
-			found = append(found, m)
-		}
-	}
-	switch len(found) {
-	case 0:
-		return console.VM{}, fmt.Errorf("no VM with the name or UUID %q; `foreshift vm list` names them", name)
-	case 1:
-		return found[0], nil
-	}
-	return console.VM{}, fmt.Errorf("%d VMs are named %q; give the UUID, see `foreshift vm list`", len(found), name)
 }
 
 // act publishes a signed act of the person at the terminal.

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 
-	"github.com/foreshift/foreshift/internal/explain"
 	"github.com/spf13/cobra"
 )
 
@@ -17,13 +16,13 @@ func explainCommand(at *place) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			story := explain.OfFleet(p.fleetFacts())
+			story := p.ExplainFleet()
 			if len(args) == 1 {
 				m, err := pickVM(p.View, args[0])
 				if err != nil {
 					return err
 				}
-				story = explain.Of(p.facts(&m))
+				story = p.Explain(&m)
 			}
 			if at.json {
 				return object(c.OutOrStdout(), story)

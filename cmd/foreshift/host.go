@@ -14,13 +14,13 @@ import (
 // hostLine is a host with the operator's word on it.
 type hostLine struct {
 	console.Host
-	State    string    `json:"state"`
-	Draining *draining `json:"draining,omitempty"`
+	State    string            `json:"state"`
+	Draining *console.Draining `json:"draining,omitempty"`
 }
 
 func (p *picture) hostLine(h *console.Host) hostLine {
-	l := hostLine{Host: *h, State: p.hostState(h)}
-	if d, on := p.progress(h.ID); on {
+	l := hostLine{Host: *h, State: p.HostState(h)}
+	if d, on := p.Drain(h.ID); on {
 		l.Draining = &d
 	}
 	return l
@@ -64,7 +64,7 @@ func (p *picture) stateRows(v *console.View) [][]string {
 	for i := range rows {
 		state := "STATE"
 		if i > 0 {
-			state = p.hostState(&v.Hosts[i-1])
+			state = p.HostState(&v.Hosts[i-1])
 		}
 		rows[i] = append(rows[i][:2:2], append([]string{state}, rows[i][2:]...)...)
 	}
@@ -84,7 +84,7 @@ func (p *picture) showHost(w io.Writer, asJSON bool, name string) error {
 		}
 	}
 	if asJSON {
-		return object(w, map[string]any{"host": p.hostLine(h), "vms": one.VMs, "report": p.report[h.ID]})
+		return object(w, map[string]any{"host": p.hostLine(h), "vms": one.VMs, "report": p.Reports[h.ID]})
 	}
 	if err := table(w, p.stateRows(&one)...); err != nil {
 		return err
@@ -92,7 +92,7 @@ func (p *picture) showHost(w io.Writer, asJSON bool, name string) error {
 	if x := h.Pressure; x != nil {
 		why(w, x.Why)
 	}
-	if r := p.report[h.ID]; r != nil {
+	if r := p.Reports[h.ID]; r != nil {
 		fmt.Fprintf(w, "\nCPU %s, %.2g of the reference speed; libvirt %s, QEMU %s", dash(r.CPUModel), float64(r.Speed), release(r.Libvirt), release(r.QEMU))
 		if r.Domain != "" {
 			fmt.Fprintf(w, "; failure domain %s", r.Domain)
@@ -106,9 +106,9 @@ func (p *picture) showHost(w io.Writer, asJSON bool, name string) error {
 			fmt.Fprintf(w, "storage pool %s (%s): %s of %s GiB free\n", s.Name, kind, gib(s.Free), gib(s.Capacity))
 		}
 	}
-	if d, on := p.progress(h.ID); on {
+	if d, on := p.Drain(h.ID); on {
 		fmt.Fprintln(w)
-		if err := d.write(w, p.Time); err != nil {
+		if err := writeDrain(w, &d, p.Time); err != nil {
 			return err
 		}
 	}
@@ -131,7 +131,7 @@ func release(v uint64) string {
 	return fmt.Sprintf("%d.%d.%d", v/1000000, v/1000%1000, v%1000)
 }
 
-func (d *draining) write(w io.Writer, now schemas.Time) error {
+func writeDrain(w io.Writer, d *console.Draining, now schemas.Time) error {
 	since := ""
 	if d.Since != 0 {
 		since = " for " + now.Sub(d.Since).Round(time.Second).String()
@@ -189,7 +189,7 @@ func (p *place) waitEmpty(ctx context.Context, w io.Writer, host string) error {
 			}
 			return err
 		}
-		d, on := v.progress(schemas.HostID(host))
+		d, on := v.Drain(schemas.HostID(host))
 		if !on { // the act has not been read back yet
 			continue
 		}

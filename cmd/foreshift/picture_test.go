@@ -12,7 +12,6 @@ import (
 
 	"github.com/cockroachdb/datadriven"
 	"github.com/foreshift/foreshift/console"
-	"github.com/foreshift/foreshift/internal/explain"
 	"github.com/foreshift/foreshift/placer/policy"
 	"github.com/foreshift/foreshift/schemas"
 	"github.com/foreshift/foreshift/streams"
@@ -48,8 +47,7 @@ func drained(t *testing.T) *picture {
 			Reason: schemas.Reason{Code: schemas.ReasonOK, Detail: "b1 is being emptied"}, Hold: schemas.Reason{Code: schemas.ReasonNotDue, Detail: "it starts in 5s"}}},
 			Declined: []schemas.Decline{{VM: schemas.VMID{15: 3}, Host: "b1", Reason: schemas.Reason{Code: schemas.ReasonPinned, Detail: "fixed cannot move live: host device (pci) is passed through"}}}}},
 	}
-	v := console.Build(append(append([]streams.Event{}, capacity...), moves...), now)
-	return newPicture(v, 5*time.Minute, capacity, words)
+	return &picture{console.Build(append(append(capacity, moves...), words...), now)}
 }
 
 // What the placement commands print, as golden scripts.
@@ -77,14 +75,14 @@ func TestPlacementCommands(t *testing.T) {
 			err = p.showVM(&out, m)
 		case "explain":
 			if arg == "" {
-				fmt.Fprint(&out, explain.OfFleet(p.fleetFacts()))
+				fmt.Fprint(&out, p.ExplainFleet())
 				break
 			}
 			m, perr := pickVM(p.View, arg)
 			if perr != nil {
 				return perr.Error() + "\n"
 			}
-			fmt.Fprint(&out, explain.Of(p.facts(&m)))
+			fmt.Fprint(&out, p.Explain(&m))
 		}
 		if err != nil {
 			return "error: " + err.Error() + "\n"

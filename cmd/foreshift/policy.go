@@ -23,7 +23,7 @@ func policyCommand(at *place) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return writePolicy(c.OutOrStdout(), at.json, p.policy)
+		return writePolicy(c.OutOrStdout(), at.json, p.Policy)
 	}
 	c.RunE = show
 	c.AddCommand(
@@ -50,13 +50,13 @@ func policySetCommand(at *place) *cobra.Command {
 			}
 			// Modes set by single acts would end with a newer policy: they go into it.
 			// Cordons, drains and pauses hold beside any policy.
-			over := now.set
-			over.Mode, over.HostModes, over.VMModes = now.policy.Mode, now.policy.HostModes, now.policy.VMModes
+			over := now.Words.Set
+			over.Mode, over.HostModes, over.VMModes = now.Policy.Mode, now.Policy.HostModes, now.Policy.VMModes
 			p, err := readPolicy(args[0], os.Stdin, over)
 			if err != nil {
 				return err
 			}
-			p.Version = now.next
+			p.Version = now.Words.Next
 			a.Act, a.Policy = schemas.ActPolicy, &p
 			return nil
 		})

@@ -34,7 +34,7 @@ func vmCommand(at *place) *cobra.Command {
 			return err
 		}
 		if at.json {
-			return object(c.OutOrStdout(), map[string]any{"vm": m, "inventory": p.vm[m.ID], "moves": p.movesOf(m.ID)})
+			return object(c.OutOrStdout(), map[string]any{"vm": m, "inventory": p.Inventory[m.ID], "moves": p.MovesOf(m.ID)})
 		}
 		return p.showVM(c.OutOrStdout(), m)
 	}
@@ -46,11 +46,11 @@ func vmCommand(at *place) *cobra.Command {
 
 func (p *picture) showVM(w io.Writer, m console.VM) error {
 	one := *p.View
-	one.VMs, one.Moves = []console.VM{m}, p.movesOf(m.ID)
+	one.VMs, one.Moves = []console.VM{m}, p.MovesOf(m.ID)
 	if err := table(w, vmRows(&one)...); err != nil {
 		return err
 	}
-	if inv := p.vm[m.ID]; inv != nil {
+	if inv := p.Inventory[m.ID]; inv != nil {
 		p.inventory(w, inv)
 	}
 	for _, x := range []*schemas.PressureVM{m.OwnLimit, m.Contention} {
@@ -80,7 +80,7 @@ func (p *picture) inventory(w io.Writer, v *schemas.InventoryVM) {
 	if v.DirtyRate > 0 {
 		dirty = fmt.Sprintf("%.1f MB/s, at times %.1f", float64(v.DirtyRate)/1e6, float64(v.DirtyHigh)/1e6)
 	}
-	fmt.Fprintf(w, "\n%d vCPUs of model %s; %s GiB resident; dirties memory at %s; weight %.3g\n", v.VCPUs, dash(v.CPUModel), gib(v.Resident), dirty, policy.Weight(p.policy, v.Labels))
+	fmt.Fprintf(w, "\n%d vCPUs of model %s; %s GiB resident; dirties memory at %s; weight %.3g\n", v.VCPUs, dash(v.CPUModel), gib(v.Resident), dirty, policy.Weight(p.Policy, v.Labels))
 	for _, d := range v.Disks {
 		kind := "local: it must be copied along"
 		if d.Shared {
@@ -91,18 +91,18 @@ func (p *picture) inventory(w io.Writer, v *schemas.InventoryVM) {
 	if !v.Movable {
 		fmt.Fprintf(w, "cannot move live: %s\n", v.WhyPinned)
 	}
-	if sites, bound := policy.Sites(p.policy, v.Labels); bound {
+	if sites, bound := policy.Sites(p.Policy, v.Labels); bound {
 		words := make([]string, len(sites))
 		for i, s := range sites {
 			words[i] = string(s)
 		}
 		fmt.Fprintf(w, "may be only at: %s\n", strings.Join(words, ", "))
 	}
-	host := p.policy.Mode
-	if m, ok := p.policy.HostModes[p.hostOf(v.VM)]; ok {
+	host := p.Policy.Mode
+	if m, ok := p.Policy.HostModes[p.hostOf(v.VM)]; ok {
 		host = m
 	}
-	fmt.Fprintf(w, "mode %s\n", policy.ModeOf(p.policy, v.VM, v.Labels, host))
+	fmt.Fprintf(w, "mode %s\n", policy.ModeOf(p.Policy, v.VM, v.Labels, host))
 }
 
 func (p *picture) hostOf(v schemas.VMID) schemas.HostID {
