@@ -34,29 +34,23 @@ func (a *Actuator) command(ctx context.Context, r *streams.Received) streams.Ver
 	}
 	order := r.Signed()
 	f := a.facts(ctx, c, order)
-	if g, ok := a.j.seen(c.ID); ok && g.seq == r.Seq && f.Signature.OK() {
-		// The same message again: it was judged, but the acknowledgement was lost.
-		if g.why == nil {
-			return streams.Ack()
-		}
-		return a.refuse(ctx, c, r.Seq, f, *g.why)
+	on := migration.Occasion{Young: f.Now-a.began < int64(a.cfg.catchUp), Ending: a.ending(c.VM)}
+	if g, ok := a.j.seen(c.ID); ok {
+		on.Judged = &migration.Judged{Seq: g.seq, Why: g.why}
 	}
-	why := a.rules.Admit(f)
-	if why.Code == schemas.ReasonHeartbeat && f.Heartbeat == 0 && f.Now-a.began < int64(a.cfg.catchUp) {
-		return streams.Retry(250 * time.Millisecond)
-	}
-	if why.Code == schemas.ReasonMoving && a.ending(c.VM) {
-		return streams.Retry(100 * time.Millisecond)
-	}
-	if !why.OK() {
-		if f.Signature.OK() && c.Run == "" && c.Source == a.cfg.Host && why.Code != schemas.ReasonSeen && why.Code != schemas.ReasonEpoch {
-			// Genuine and for us: it shall never start later.
-			if err := a.j.write(entry{VM: c.VM, Time: schemas.Time(f.Now), Fence: r.Seq, ID: c.ID, Why: &why}); err != nil {
+	switch is := a.rules.Rule(f, on); is.Fate {
+	case migration.Forget:
+		return streams.Ack()
+	case migration.Later:
+		return streams.Retry(is.After)
+	case migration.Refuse:
+		if is.Remember {
+			if err := a.j.write(entry{VM: c.VM, Time: schemas.Time(f.Now), Fence: r.Seq, ID: c.ID, Why: &is.Why}); err != nil {
 				a.log.Error("refusal not recorded", "command", c.ID, "err", err)
 				return streams.Retry(time.Second)
 			}
 		}
-		return a.refuse(ctx, c, r.Seq, f, why)
+		return a.refuse(ctx, c, r.Seq, f, is.Why)
 	}
 	t := migration.Ticket{Command: c, Epoch: r.Seq, Order: order}
 	rec := moveRecord{Mark: migration.MarkAccepted, Written: f.Now, Epoch: r.Seq, Started: schemas.Time(f.Now), Command: c, Order: order}

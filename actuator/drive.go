@@ -235,22 +235,10 @@ func (d *Drive) ask(ctx context.Context, v migration.Verb) answered {
 	return a
 }
 
-// note takes a reply into the observation. An unclear result says nothing but that
-// nobody answered; a life sign once seen is a fact of the move.
+// note takes a reply into the observation, and keeps what later acts need of it.
 func (d *Drive) note(a answered) {
-	d.o.Did = migration.Did{Verb: a.verb, How: migration.HowOf(a.err), Why: migration.ReasonOf(a.err)}
-	if d.o.Did.How == migration.Unknown {
-		d.o.Destination = migration.Unreachable
-		return
-	}
+	d.o = d.o.Hear(a.verb, a.reply, a.err)
 	r := a.reply
-	d.o.Destination, d.o.Peer = r.Copy, r.Peer
-	switch {
-	case r.Copy != migration.Running:
-		d.o.Life = migration.NoLife
-	case r.Life != migration.NoLife:
-		d.o.Life = r.Life
-	}
 	if a.err != nil {
 		return
 	}

@@ -38,6 +38,61 @@ func Admit(f Facts) schemas.Reason { return defaultRules.Admit(f) }
 // Admit is [Admit] under other rules.
 func (r *Rules) Admit(f Facts) schemas.Reason { return ask(r.Admission, f) }
 
+// Judged is a command's id as the journal knows it.
+type Judged struct {
+	Seq uint64          // the sequence under which it was judged
+	Why *schemas.Reason // it was refused for this; nil: it was accepted
+}
+
+// Fate is what a host does with a command.
+type Fate uint8
+
+// The fates.
+const (
+	Accept Fate = iota // journal it as accepted, start it, acknowledge it
+	Refuse             // journal it if it is to be remembered, report why, acknowledge it
+	Forget             // it was accepted before: acknowledge it
+	Later              // not now: have it delivered again
+)
+
+// Ruling is a fate with its particulars.
+type Ruling struct {
+	Fate     Fate
+	Why      schemas.Reason // Refuse
+	Remember bool           // Refuse: durably, for it shall never start later
+	After    time.Duration  // Later
+}
+
+// Occasion is what a ruling knows beside the facts.
+type Occasion struct {
+	Judged *Judged // of the command's id; nil: never seen
+	Young  bool    // this host's actuator has just started: its acts may not have been read yet
+	Ending bool    // the VM's move ends this moment
+}
+
+// Rule says what becomes of a command.
+func (r *Rules) Rule(f Facts, o Occasion) Ruling {
+	if j := o.Judged; j != nil && j.Seq == f.Seq && f.Signature.OK() {
+		// The same message again: it was judged, but the acknowledgement was lost.
+		if j.Why == nil {
+			return Ruling{Fate: Forget}
+		}
+		return Ruling{Fate: Refuse, Why: *j.Why}
+	}
+	why := r.Admit(f)
+	switch {
+	case why.OK():
+		return Ruling{Fate: Accept}
+	case why.Code == schemas.ReasonHeartbeat && f.Heartbeat == 0 && o.Young:
+		return Ruling{Fate: Later, After: 250 * time.Millisecond}
+	case why.Code == schemas.ReasonMoving && o.Ending:
+		return Ruling{Fate: Later, After: 100 * time.Millisecond}
+	}
+	c := f.Command
+	genuine := f.Signature.OK() && c.Run == "" && c.Source == f.Host
+	return Ruling{Fate: Refuse, Why: why, Remember: genuine && why.Code != schemas.ReasonSeen && why.Code != schemas.ReasonEpoch}
+}
+
 var admissionGuards = []Guard[Facts]{
 	{"signature", func(f Facts) schemas.Reason { return f.Signature }},
 	{"replay", func(f Facts) schemas.Reason {

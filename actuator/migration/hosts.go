@@ -61,6 +61,25 @@ type Reply struct {
 	Why      schemas.Reason // why not, when it refused
 }
 
+// Hear takes a destination's answer to a request into what is known. An unclear
+// result says nothing but that nobody answered; a life sign once seen is a fact of
+// the move.
+func (o Observation) Hear(v Verb, r Reply, err error) Observation {
+	o.Did = Did{Verb: v, How: HowOf(err), Why: ReasonOf(err)}
+	if o.Did.How == Unknown {
+		o.Destination = Unreachable
+		return o
+	}
+	o.Destination, o.Peer = r.Copy, r.Peer
+	switch {
+	case r.Copy != Running:
+		o.Life = NoLife
+	case r.Life != NoLife:
+		o.Life = r.Life
+	}
+	return o
+}
+
 // Refusal is a destination's or a host's typed no.
 type Refusal struct{ Why schemas.Reason }
 
