@@ -36,7 +36,7 @@ const whenever schemas.Time = 0
 // VerifyCommand checks that a placer orders it, now.
 func (a *Authorities) VerifyCommand(s schemas.Signed) error {
 	return a.now(func(a *Authorities, at schemas.Time) error {
-		return a.verify(a.Commands, "commands", s.Subject, s.Payload, s.Signature, s.Signer, at)
+		return a.CommandAt(s, at, ed25519)
 	})
 }
 
@@ -45,14 +45,14 @@ func (a *Authorities) VerifyCommand(s schemas.Signed) error {
 // may be started by it.
 func (a *Authorities) GenuineCommand(s schemas.Signed) error {
 	return a.now(func(a *Authorities, _ schemas.Time) error {
-		return a.verify(a.Commands, "commands", s.Subject, s.Payload, s.Signature, s.Signer, whenever)
+		return a.CommandAt(s, whenever, ed25519)
 	})
 }
 
 // VerifyActuator checks that the host's own actuator says it, now.
 func (a *Authorities) VerifyActuator(host schemas.HostID, subject string, payload []byte, signature, signer string) error {
 	return a.now(func(a *Authorities, at schemas.Time) error {
-		return a.verify(a.Actuators[string(host)], "host "+string(host), subject, payload, signature, signer, at)
+		return a.ActuatorAt(host, schemas.Signed{Subject: subject, Payload: payload, Signature: signature, Signer: signer}, at, ed25519)
 	})
 }
 
@@ -67,6 +67,28 @@ func (a *Authorities) now(check func(*Authorities, schemas.Time) error) error {
 	return check(a, schemas.At(at))
 }
 
+// Primitive checks one signature: nil when it is the signer's over subject and
+// payload. The real one is Ed25519 over nkeys.
+type Primitive func(signer, subject string, payload []byte, signature string) error
+
+// CommandAt, ActuatorAt and EventAt are the same rules as those of VerifyCommand,
+// VerifyActuator and of what deciders are told, without a clock or a file, and with a
+// primitive of the caller's: for simulations. With time 0 a command need only have
+// been genuine once.
+func (a *Authorities) CommandAt(s schemas.Signed, at schemas.Time, p Primitive) error {
+	return a.verifyWith(p, a.Commands, "commands", s, at)
+}
+
+// ActuatorAt is for requests and replies of actuators; see [Authorities.CommandAt].
+func (a *Authorities) ActuatorAt(h schemas.HostID, s schemas.Signed, at schemas.Time, p Primitive) error {
+	return a.verifyWith(p, a.Actuators[string(h)], "host "+string(h), s, at)
+}
+
+// EventAt is for messages of streams; see [Authorities.CommandAt].
+func (a *Authorities) EventAt(s schemas.Signed, at schemas.Time, p Primitive) error {
+	return a.eventWith(p, s, at)
+}
+
 // verifyEvent checks what deciders are told in the name of a placer, an actuator or
 // an operator, stored at a time. Other messages pass. The heartbeat is the placer's,
 // and a policy may be proposed by a placer.
@@ -74,6 +96,10 @@ func (a *Authorities) verifyEvent(s schemas.Signed, at schemas.Time) error {
 	// A file that has become unreadable keeps its last good keys here: history must
 	// not turn into dead letters for a moment's mistake.
 	a, _ = a.current(time.Now())
+	return a.eventWith(ed25519, s, at)
+}
+
+func (a *Authorities) eventWith(p Primitive, s schemas.Signed, at schemas.Time) error {
 	var keys []string
 	what := ""
 	switch {
@@ -93,15 +119,15 @@ func (a *Authorities) verifyEvent(s schemas.Signed, at schemas.Time) error {
 	default:
 		return nil
 	}
-	return a.verify(keys, what, s.Subject, s.Payload, s.Signature, s.Signer, at)
+	return a.verifyWith(p, keys, what, s, at)
 }
 
-func (a *Authorities) verify(keys []string, what, subject string, payload []byte, signature, signer string, at schemas.Time) error {
-	if err := verify(keys, what, subject, payload, signature, signer); err != nil {
+func (a *Authorities) verifyWith(p Primitive, keys []string, what string, s schemas.Signed, at schemas.Time) error {
+	if err := verify(p, keys, what, s); err != nil {
 		return err
 	}
-	if since, ok := a.Retired[signer]; ok && at >= since {
-		return refused(schemas.ReasonUnknownSigner, "%s: %.60s was retired at %s", subject, signer, time.Unix(0, int64(since)).UTC().Format(time.RFC3339))
+	if since, ok := a.Retired[s.Signer]; ok && at >= since {
+		return refused(schemas.ReasonUnknownSigner, "%s: %.60s was retired at %s", s.Subject, s.Signer, since.Std().Format(time.RFC3339))
 	}
 	return nil
 }

@@ -315,7 +315,7 @@ func (b *Bus) auditRecord(r *Received) (*schemas.Audit, error) {
 		a, _ := b.Authorities.current(time.Now())
 		keys = append(keys, a.Records...)
 	}
-	if err := verify(keys, "records", s.Subject, s.Payload, s.Signature, s.Signer); err != nil {
+	if err := verify(ed25519, keys, "records", s); err != nil {
 		return nil, err
 	}
 	a := r.Msg.(*schemas.Audit)

@@ -53,13 +53,19 @@ func refused(code schemas.ReasonCode, format string, args ...any) error {
 	return &SignatureError{schemas.Reason{Code: code, Detail: fmt.Sprintf(format, args...)}}
 }
 
-func verify(keys []string, what, subject string, payload []byte, signature, signer string) error {
-	if signature == "" || signer == "" {
-		return refused(schemas.ReasonBadSignature, "%s: not signed", subject)
+// verify checks that one of the keys says it.
+func verify(check Primitive, keys []string, what string, s schemas.Signed) error {
+	if s.Signature == "" || s.Signer == "" {
+		return refused(schemas.ReasonBadSignature, "%s: not signed", s.Subject)
 	}
-	if !slices.Contains(keys, signer) {
-		return refused(schemas.ReasonUnknownSigner, "%s: %.60s has no authority over %s", subject, signer, what)
+	if !slices.Contains(keys, s.Signer) {
+		return refused(schemas.ReasonUnknownSigner, "%s: %.60s has no authority over %s", s.Subject, s.Signer, what)
 	}
+	return check(s.Signer, s.Subject, s.Payload, s.Signature)
+}
+
+// ed25519 is the real [Primitive].
+func ed25519(signer, subject string, payload []byte, signature string) error {
 	pub, err := nkeys.FromPublicKey(signer)
 	if err != nil {
 		return refused(schemas.ReasonUnknownSigner, "%s: %.60s is not a public nkey", subject, signer)
