@@ -57,6 +57,14 @@ func (v *View) MovesOf(id schemas.VMID) (out []Move) {
 	return out
 }
 
+// NameOf is the name of a VM, its UUID when it is on no host that was seen.
+func (v *View) NameOf(id schemas.VMID) string {
+	if m := v.Inventory[id]; m != nil {
+		return m.Name
+	}
+	return id.String()
+}
+
 // Newest is the newest plan, nil without one.
 func (v *View) Newest() *schemas.Plan {
 	if len(v.Plans) == 0 {
@@ -91,15 +99,6 @@ func (v *View) ExplainFleet() explain.Story {
 			f.Pressures = append(f.Pressures, *h.Pressure)
 		}
 	}
-	names := make(map[schemas.VMID]string, len(v.VMs))
-	for i := range v.VMs {
-		names[v.VMs[i].ID] = v.VMs[i].Name
-	}
-	f.Name = func(id schemas.VMID) string {
-		if n, ok := names[id]; ok {
-			return n
-		}
-		return id.String()
-	}
+	f.Name = v.NameOf
 	return explain.OfFleet(f)
 }

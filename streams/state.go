@@ -66,7 +66,7 @@ func LoadState(dir string) (State, error) {
 }
 
 // ErrNotRunning: no "foreshift up" serves this state directory.
-var ErrNotRunning = errors.New("foreshift is not running")
+var ErrNotRunning = errors.New("no Foreshift runs here")
 
 // RemoveState tells that it runs no longer.
 func RemoveState(dir string) error {

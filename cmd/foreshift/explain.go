@@ -1,18 +1,28 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 )
 
 func explainCommand(at *place) *cobra.Command {
-	return &cobra.Command{
+	c := &cobra.Command{
 		Use:   "explain [VM]",
 		Short: "Why a VM moves or stays: this VM, this host, not that one, now; without a VM: why nothing moves",
-		Args:  cobra.MaximumNArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			p, err := at.picture(c.Context())
+		Long: `Tells from the placer's own records why a VM moves or stays: whether it runs short and
+why, why this host and not each other one, why now, what happened before, and what a
+person can do about it. Without a VM: what moves, or why nothing does. The console and
+its API tell it in the same words.`,
+		Example:           "foreshift explain",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: at.vmNames,
+	}
+	c.RunE = func(c *cobra.Command, args []string) error {
+		return at.show(c, func(ctx context.Context, w io.Writer) error {
+			p, err := at.picture(ctx)
 			if err != nil {
 				return err
 			}
@@ -25,10 +35,11 @@ func explainCommand(at *place) *cobra.Command {
 				story = p.Explain(&m)
 			}
 			if at.json {
-				return object(c.OutOrStdout(), story)
+				return object(w, story)
 			}
-			_, err = fmt.Fprint(c.OutOrStdout(), story)
+			_, err = fmt.Fprint(w, story)
 			return err
-		},
+		})
 	}
+	return at.watchable(c)
 }

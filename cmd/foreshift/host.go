@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/foreshift/foreshift/console"
@@ -27,48 +29,40 @@ func (p *picture) hostLine(h *console.Host) hostLine {
 }
 
 func hostCommand(at *place) *cobra.Command {
-	c := &cobra.Command{Use: "host [list | show | cordon | uncordon | drain]", Short: "Hosts: load, forecast pressure, VMs, maintenance", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "host", Short: "Hosts: load, forecast pressure, VMs, maintenance", Args: cobra.NoArgs}
 	list := func(c *cobra.Command, _ []string) error {
-		p, err := at.picture(c.Context())
-		if err != nil {
-			return err
-		}
-		if at.json {
-			lines := make([]hostLine, 0, len(p.Hosts))
-			for i := range p.Hosts {
-				lines = append(lines, p.hostLine(&p.Hosts[i]))
+		return at.show(c, func(ctx context.Context, w io.Writer) error {
+			p, err := at.picture(ctx)
+			switch {
+			case err != nil:
+				return err
+			case at.json:
+				lines := make([]hostLine, 0, len(p.Hosts))
+				for i := range p.Hosts {
+					lines = append(lines, p.hostLine(&p.Hosts[i]))
+				}
+				return object(w, map[string]any{"hosts": lines})
+			case len(p.Hosts) == 0:
+				_, err := fmt.Fprintln(w, noHosts)
+				return err
 			}
-			return object(c.OutOrStdout(), map[string]any{"hosts": lines})
-		}
-		return table(c.OutOrStdout(), p.stateRows(p.View)...)
+			return table(w, hostRows(p.View)...)
+		})
 	}
 	show := func(c *cobra.Command, args []string) error {
-		p, err := at.picture(c.Context())
-		if err != nil {
-			return err
-		}
-		return p.showHost(c.OutOrStdout(), at.json, args[0])
+		return at.show(c, func(ctx context.Context, w io.Writer) error {
+			p, err := at.picture(ctx)
+			if err != nil {
+				return err
+			}
+			return p.showHost(w, at.json, args[0])
+		})
 	}
 	c.RunE = list
-	c.AddCommand(&cobra.Command{Use: "list", Short: "All hosts", Args: cobra.NoArgs, RunE: list},
-		&cobra.Command{Use: "show HOST", Short: "One host, its VMs, and how far its emptying has come", Args: cobra.ExactArgs(1), RunE: show},
-		cordonCommand(at, "cordon HOST", "No VM moves to the host until it is uncordoned"),
-		cordonCommand(at, "uncordon HOST", "VMs may move to the host again; ends a drain"),
-		drainCommand(at))
-	return c
-}
-
-// stateRows are the rows of the hosts with the operator's word on each.
-func (p *picture) stateRows(v *console.View) [][]string {
-	rows := hostRows(v)
-	for i := range rows {
-		state := "STATE"
-		if i > 0 {
-			state = p.HostState(&v.Hosts[i-1])
-		}
-		rows[i] = append(rows[i][:2:2], append([]string{state}, rows[i][2:]...)...)
-	}
-	return rows
+	c.AddCommand(at.watchable(&cobra.Command{Use: "list", Short: "All hosts", Args: cobra.NoArgs, RunE: list}),
+		at.watchable(&cobra.Command{Use: "show HOST", Short: "One host, its VMs, and how far its emptying has come", Args: cobra.ExactArgs(1), RunE: show, ValidArgsFunction: at.hostNames}),
+		cordonCommand(at, "cordon"), cordonCommand(at, "uncordon"), drainCommand(at))
+	return at.watchable(c)
 }
 
 func (p *picture) showHost(w io.Writer, asJSON bool, name string) error {
@@ -86,7 +80,7 @@ func (p *picture) showHost(w io.Writer, asJSON bool, name string) error {
 	if asJSON {
 		return object(w, map[string]any{"host": p.hostLine(h), "vms": one.VMs, "report": p.Reports[h.ID]})
 	}
-	if err := table(w, p.stateRows(&one)...); err != nil {
+	if err := table(w, hostRows(&one)...); err != nil {
 		return err
 	}
 	if x := h.Pressure; x != nil {
@@ -113,7 +107,7 @@ func (p *picture) showHost(w io.Writer, asJSON bool, name string) error {
 		}
 	}
 	fmt.Fprintln(w)
-	return table(w, vmRows(&one)...)
+	return table(w, vmRows(&one, namesakes(&one))...)
 }
 
 func dash(s string) string {
@@ -157,7 +151,7 @@ const drainPoll = time.Second
 
 func drainCommand(at *place) *cobra.Command {
 	var wait time.Duration
-	c := cordonCommand(at, "drain HOST", "Empty the host before anything is balanced; no VM moves there until it is uncordoned")
+	c := cordonCommand(at, "drain")
 	publish := c.RunE
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if err := publish(c, args); err != nil || wait <= 0 {
@@ -167,19 +161,21 @@ func drainCommand(at *place) *cobra.Command {
 		defer cancel()
 		return at.waitEmpty(ctx, c.OutOrStdout(), args[0])
 	}
-	c.Flags().DurationVar(&wait, "wait", 0, "wait at most this long until the host is empty, and show the progress")
+	c.Flags().DurationVar(&wait, "wait", 0, "wait at most this long until the host is empty, and show the progress; exit 1 when it is not")
 	return c
 }
 
-// waitEmpty shows how the emptying of a host goes on until it is done.
+// waitEmpty shows how the emptying of a host goes on until it is done. Ctrl-C ends
+// the waiting, not the drain.
 func (p *place) waitEmpty(ctx context.Context, w io.Writer, host string) error {
 	tick := time.NewTicker(drainPoll)
 	defer tick.Stop()
-	last := ""
+	say := newStory(w)
+	most, last := 0, ""
 	for {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s is not empty yet; `foreshift host show %s` says what is left and why", host, host)
+			return fmt.Errorf("%s is not empty yet, and goes on being emptied; `foreshift host show %s` says what is left and why, `foreshift host uncordon %s` ends it", host, host, host)
 		case <-tick.C:
 		}
 		v, err := p.picture(ctx)
@@ -199,18 +195,24 @@ func (p *place) waitEmpty(ctx context.Context, w io.Writer, host string) error {
 			}
 			continue
 		}
-		moving := 0
+		most = max(most, d.Moved+len(d.Left))
+		moving, stays := 0, map[schemas.ReasonCode]int{}
 		for _, l := range d.Left {
-			if l.State == "moving" {
+			switch {
+			case l.State == "moving":
 				moving++
+			case !l.Reason.OK():
+				stays[l.Reason.Code]++
 			}
 		}
-		line := fmt.Sprintf("%d left, %d of them moving; %d have gone", len(d.Left), moving, d.Moved)
-		if line != last {
-			fmt.Fprintln(w, line)
-			last = line
+		text := fmt.Sprintf("%d gone, %d moving", most-len(d.Left), moving)
+		for _, code := range slices.Sorted(maps.Keys(stays)) {
+			text += fmt.Sprintf(", %d %s", stays[code], code)
 		}
+		say.bar("drain "+host, most-len(d.Left), most, text, text != last)
+		last = text
 		if len(d.Left) == 0 {
+			say.line("%s is empty; `foreshift host uncordon %s` lets VMs move there again", host, host)
 			return nil
 		}
 	}

@@ -11,26 +11,41 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime/debug"
+	"sync/atomic"
 
 	"github.com/foreshift/foreshift/internal/service"
 	"github.com/spf13/cobra"
 )
 
 func main() {
-	ctx, cancel := service.Context(os.Stderr)
-	err := root().ExecuteContext(ctx)
+	ctx, cancel := service.Context(muted{os.Stderr})
+	c := root()
+	c.SetOut(newPaper(os.Stdout))
+	err := c.ExecuteContext(ctx)
 	cancel()
-	switch {
-	case err == nil:
-	case errors.As(err, new(usageError)):
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "foreshift:", err)
-		os.Exit(2)
-	default:
-		fmt.Fprintln(os.Stderr, "foreshift:", err)
+		if errors.As(err, new(usageError)) {
+			os.Exit(2)
+		}
 		os.Exit(1)
 	}
+}
+
+// quiet is set while Ctrl-C is how a person ends a look, and needs no word.
+var quiet atomic.Bool
+
+// muted writes unless it is to be quiet.
+type muted struct{ io.Writer }
+
+func (m muted) Write(b []byte) (int, error) {
+	if quiet.Load() {
+		return len(b), nil
+	}
+	return m.Writer.Write(b)
 }
 
 // usageError is a wrong flag or argument: exit code 2.
@@ -40,8 +55,17 @@ func (e usageError) Unwrap() error { return e.error }
 
 func root() *cobra.Command {
 	c := &cobra.Command{
-		Use:           "foreshift",
-		Short:         "Moves virtual machines before they hurt",
+		Use:   "foreshift",
+		Short: "Moves virtual machines before they hurt",
+		Long: `Moves virtual machines before they hurt: forecasts every VM's demand, works out which
+hosts run short and when, moves the few VMs whose move pays, and says why.
+
+Commands find a running ` + "`foreshift up`" + ` by its state directory. A fleet elsewhere is found
+by a context of the nats command line (--context), or by --nats URL --state DIR, where
+DIR holds the keys that ` + "`foreshift streams auth`" + ` made.
+
+Exit codes: 0 done, 1 failed, 2 wrong use. Colour is for terminals only; NO_COLOR turns
+it off.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
@@ -52,17 +76,32 @@ func root() *cobra.Command {
 	})
 	var at place
 	at.flags(c)
-	c.AddCommand(
-		upCommand(&at), labCommand(&at),
-		statusCommand(&at), mapCommand(&at), vmCommand(&at), hostCommand(&at), explainCommand(&at), planCommand(&at), replayCommand(&at), policyCommand(&at),
-		pauseCommand(&at), resumeCommand(&at), modeCommand(&at), abortCommand(&at), resolveCommand(&at),
-		calendarCommand(&at), streamsCommand(&at), preflightCommand(&at), decodeCommand(), benchCommand(), backtestCommand(),
-		serviceCommand(&at, "forecaster"), serviceCommand(&at, "placer"), serviceCommand(&at, "actuator"),
-		serviceCommand(&at, "recorder"), serviceCommand(&at, "console"),
-		versionCommand(),
-	)
+	c.AddGroup(groups...)
+	for id, list := range map[string][]*cobra.Command{
+		"look":    {statusCommand(&at), explainCommand(&at), vmCommand(&at), hostCommand(&at), mapCommand(&at), planCommand(&at), replayCommand(&at)},
+		"act":     {pauseCommand(&at), resumeCommand(&at), modeCommand(&at), cordonCommand(&at, "cordon"), cordonCommand(&at, "uncordon"), drainCommand(&at), abortCommand(&at), resolveCommand(&at), policyCommand(&at), calendarCommand(&at)},
+		"try":     {upCommand(&at), labCommand(&at), backtestCommand(), benchCommand()},
+		"set up":  {preflightCommand(&at), streamsCommand(&at), decodeCommand(), versionCommand()},
+		"service": {serviceCommand(&at, "forecaster"), serviceCommand(&at, "placer"), serviceCommand(&at, "actuator"), serviceCommand(&at, "recorder"), serviceCommand(&at, "console")},
+	} {
+		for _, sub := range list {
+			sub.GroupID = id
+			c.AddCommand(sub)
+		}
+	}
+	c.SetHelpCommandGroupID("set up")
+	c.SetCompletionCommandGroupID("set up")
 	strict(c)
 	return c
+}
+
+// groups are what people come with.
+var groups = []*cobra.Group{
+	{ID: "look", Title: "Look and ask:"},
+	{ID: "act", Title: "Act, signed and recorded:"},
+	{ID: "try", Title: "Try, and measure on your own data:"},
+	{ID: "set up", Title: "Set up:"},
+	{ID: "service", Title: "Services, one each:"},
 }
 
 // strict makes wrong arguments a usage error everywhere.

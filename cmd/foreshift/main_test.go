@@ -99,7 +99,7 @@ func TestTables(t *testing.T) {
 		{Seq: 5, Msg: &schemas.Outcome{Command: "m", Result: schemas.ResultSucceeded, Time: now, Duration: 2.5, Downtime: 80}},
 	}, now)
 	var out bytes.Buffer
-	for _, rows := range [][][]string{hostRows(v), vmRows(v), moveRows(v, 5)} {
+	for _, rows := range [][][]string{hostRows(v), vmRows(v, false), moveRows(v, 5)} {
 		if err := table(&out, rows...); err != nil {
 			t.Fatal(err)
 		}

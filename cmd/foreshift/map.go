@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"time"
@@ -37,13 +38,15 @@ type linkLine struct {
 }
 
 func mapCommand(at *place) *cobra.Command {
-	return &cobra.Command{Use: "map", Short: "The hybrid network: sites, hosts, the links between sites, and how fresh all that is", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
-		p, err := at.picture(c.Context())
-		if err != nil {
-			return err
-		}
-		return p.writeMap(c.OutOrStdout(), at.json)
-	}}
+	return at.watchable(&cobra.Command{Use: "map", Short: "The hybrid network: sites, hosts, the links between sites, and how fresh all that is", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		return at.show(c, func(ctx context.Context, w io.Writer) error {
+			p, err := at.picture(ctx)
+			if err != nil {
+				return err
+			}
+			return p.writeMap(w, at.json)
+		})
+	}})
 }
 
 func (p *picture) siteLines() []siteLine {
@@ -97,11 +100,11 @@ func (p *picture) writeMap(w io.Writer, asJSON bool) error {
 		return object(w, map[string]any{"time": p.Time, "sites": sites, "links": links})
 	}
 	if len(sites) == 0 {
-		_, err := fmt.Fprintln(w, "no host has reported yet: is an agent running?")
+		_, err := fmt.Fprintln(w, noHosts)
 		return err
 	}
 	for _, s := range sites {
-		fmt.Fprintf(w, "site %s: hosts %d, VMs %d; CPU %s of %s cores, memory %s of %s GiB in use\n", s.Site, len(s.Hosts), s.VMs,
+		fmt.Fprintf(w, "site %s: %s, %s; %s of %s cores and %s of %s GiB in use\n", s.Site, count(len(s.Hosts), "host"), count(s.VMs, "VM"),
 			share(float64(s.Used.CPU), float64(s.Capacity.CPU)), cores(s.Capacity.CPU), share(float64(s.Used.Mem), float64(s.Capacity.Mem)), gib(s.Capacity.Mem))
 		rows := [][]string{{"  HOST", "STATE", "DOMAIN", "VMS", "CPU", "MEM", "PRESSURE", "ONSET", "SEEN"}}
 		for i := range s.Hosts {

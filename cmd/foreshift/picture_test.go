@@ -66,7 +66,7 @@ func TestPlacementCommands(t *testing.T) {
 		case "host":
 			err = p.showHost(&out, false, arg)
 		case "hosts":
-			err = table(&out, p.stateRows(p.View)...)
+			err = table(&out, hostRows(p.View)...)
 		case "vm":
 			m, perr := pickVM(p.View, arg)
 			if perr != nil {

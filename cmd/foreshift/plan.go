@@ -14,26 +14,31 @@ import (
 )
 
 func planCommand(at *place) *cobra.Command {
-	c := &cobra.Command{Use: "plan [list | show | approve | skip]", Short: "Plans: what moves, when and why, and what does not", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "plan", Short: "Plans: what moves, when and why, and what does not", Args: cobra.NoArgs}
 	list := func(c *cobra.Command, _ []string) error {
-		v, err := at.view(c.Context())
-		if err != nil {
-			return err
-		}
-		if at.json {
-			return object(c.OutOrStdout(), map[string]any{"plans": v.Plans, "moves": v.Count()})
-		}
-		return table(c.OutOrStdout(), planRows(v)...)
+		return at.show(c, func(ctx context.Context, w io.Writer) error {
+			v, err := at.view(ctx)
+			switch {
+			case err != nil:
+				return err
+			case at.json:
+				return object(w, map[string]any{"plans": v.Plans, "moves": v.Count()})
+			case len(v.Plans) == 0:
+				_, err := fmt.Fprintln(w, "no plan within the last hour; `foreshift explain` says why")
+				return err
+			}
+			return table(w, planRows(v)...)
+		})
 	}
 	c.RunE = list
-	c.AddCommand(&cobra.Command{Use: "list", Short: "The newest plans", Args: cobra.NoArgs, RunE: list}, planShowCommand(at),
+	c.AddCommand(at.watchable(&cobra.Command{Use: "list", Short: "The newest plans", Args: cobra.NoArgs, RunE: list}), planShowCommand(at),
 		planAct(at, "approve PLAN", "Approve a plan, or one action of it, in mode approve"), planAct(at, "skip PLAN", "Skip a plan, or one action of it"))
-	return c
+	return at.watchable(c)
 }
 
 func planShowCommand(at *place) *cobra.Command {
 	var compare bool
-	c := &cobra.Command{Use: "show PLAN", Short: "One plan whole, with every reason (\"last\" is the newest)", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, args []string) error {
+	c := &cobra.Command{Use: "show PLAN", Short: "One plan whole, with every reason (\"last\" is the newest)", Args: cobra.ExactArgs(1), ValidArgsFunction: at.planNames, Example: "foreshift plan show last\nforeshift plan show last --compare", RunE: func(c *cobra.Command, args []string) error {
 		ctx, cancel := context.WithTimeout(c.Context(), time.Minute)
 		defer cancel()
 		bus, err := at.connect(ctx, streams.RoleOperator)
@@ -50,7 +55,11 @@ func planShowCommand(at *place) *cobra.Command {
 			if at.json {
 				return object(c.OutOrStdout(), p)
 			}
-			return planText(c.OutOrStdout(), p, now)
+			v, err := at.view(ctx)
+			if err != nil {
+				return err
+			}
+			return planText(c.OutOrStdout(), p, now, v.NameOf)
 		}
 		events, err := readCut(ctx, bus, p)
 		if err != nil {

@@ -17,7 +17,7 @@ import (
 )
 
 func policyCommand(at *place) *cobra.Command {
-	c := &cobra.Command{Use: "policy [show | check | set | rollback]", Short: "The operator's policy: limits, rules, modes, windows", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "policy", Short: "The operator's policy: limits, rules, modes, windows", Args: cobra.NoArgs}
 	show := func(c *cobra.Command, _ []string) error {
 		p, err := at.picture(c.Context())
 		if err != nil {
@@ -43,10 +43,10 @@ func policyCommand(at *place) *cobra.Command {
 // policySetCommand publishes the policy that was set last with what a file changes.
 func policySetCommand(at *place) *cobra.Command {
 	return actCommand(at, "set FILE", "Change the policy: a JSON file with the fields that change (\"-\" reads standard input); it takes effect at once", cobra.ExactArgs(1),
-		func(ctx context.Context, a *schemas.Act, args []string) error {
+		func(ctx context.Context, a *schemas.Act, args []string) (string, error) {
 			now, err := at.picture(ctx)
 			if err != nil {
-				return err
+				return "", err
 			}
 			// Modes set by single acts would end with a newer policy: they go into it.
 			// Cordons, drains and pauses hold beside any policy.
@@ -54,22 +54,22 @@ func policySetCommand(at *place) *cobra.Command {
 			over.Mode, over.HostModes, over.VMModes = now.Policy.Mode, now.Policy.HostModes, now.Policy.VMModes
 			p, err := readPolicy(args[0], os.Stdin, over)
 			if err != nil {
-				return err
+				return "", err
 			}
 			p.Version = now.Words.Next
 			a.Act, a.Policy = schemas.ActPolicy, &p
-			return nil
+			return "`foreshift policy` shows it in force", nil
 		})
 }
 
 func policyRollbackCommand(at *place) *cobra.Command {
-	return actCommand(at, "rollback VERSION", "Return to an earlier version of the policy", cobra.ExactArgs(1), func(_ context.Context, a *schemas.Act, args []string) error {
+	return actCommand(at, "rollback VERSION", "Return to an earlier version of the policy", cobra.ExactArgs(1), func(_ context.Context, a *schemas.Act, args []string) (string, error) {
 		n, err := strconv.ParseUint(args[0], 10, 64)
 		if err != nil || n == 0 {
-			return usageError{fmt.Errorf("version %q: want a number from 1", args[0])}
+			return "", usageError{fmt.Errorf("version %q: want a number from 1", args[0])}
 		}
 		a.Version = n
-		return nil
+		return "`foreshift policy` shows it in force", nil
 	})
 }
 

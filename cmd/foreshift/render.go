@@ -5,22 +5,11 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/foreshift/foreshift/console"
 	"github.com/foreshift/foreshift/schemas"
 )
-
-// table writes aligned columns; the first row is the heading.
-func table(w io.Writer, rows ...[]string) error {
-	t := tabwriter.NewWriter(w, 2, 4, 2, ' ', 0)
-	for _, r := range rows {
-		fmt.Fprintln(t, strings.Join(r, "\t"))
-	}
-	return t.Flush()
-}
 
 // object prints one JSON object on the last line, as every --json does.
 func object(w io.Writer, v any) error {
@@ -30,6 +19,13 @@ func object(w io.Writer, v any) error {
 	}
 	_, err = fmt.Fprintf(w, "%s\n", b)
 	return err
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 func cores(m schemas.MilliCPU) string { return fmt.Sprintf("%.1f", float64(m)/1000) }
@@ -55,7 +51,11 @@ func ago(t, now schemas.Time) string {
 	if t == 0 {
 		return "never"
 	}
-	return now.Sub(t).Round(100*time.Millisecond).String() + " ago"
+	d := now.Sub(t)
+	if d < 10*time.Second {
+		return max(d, 0).Round(100*time.Millisecond).String() + " ago"
+	}
+	return d.Round(time.Second).String() + " ago"
 }
 
 func share(part, whole float64) string {
@@ -65,15 +65,20 @@ func share(part, whole float64) string {
 	return fmt.Sprintf("%.0f %%", 100*part/whole)
 }
 
+// hostRows are the rows of hosts, with the operator's word on each.
 func hostRows(v *console.View) [][]string {
-	rows := [][]string{{"HOST", "SITE", "VMS", "CPU USED", "OF CORES", "MEM USED", "OF GIB", "PRESSURE 1H", "6H", "24H", "RESOURCE", "ONSET", "SEEN"}}
+	rows := [][]string{{"HOST", "SITE", "STATE", "VMS", "CPU", "OF CORES", "MEM", "OF GIB", "PRESSURE 1H", "6H", "24H", "SHORT OF", "ONSET", "SEEN"}}
 	for i := range v.Hosts {
 		h := &v.Hosts[i]
-		row := []string{string(h.ID), string(h.Site), fmt.Sprint(h.VMs), share(float64(h.Used.CPU), float64(h.Capacity.CPU)), cores(h.Capacity.CPU),
+		row := []string{string(h.ID), string(h.Site), v.HostState(h), fmt.Sprint(h.VMs), share(float64(h.Used.CPU), float64(h.Capacity.CPU)), cores(h.Capacity.CPU),
 			share(float64(h.Used.Mem), float64(h.Capacity.Mem)), gib(h.Capacity.Mem)}
 		if p := h.Pressure; p != nil {
 			c := p.Chances[p.Resource]
-			row = append(row, percent(c.H1), percent(c.H6), percent(c.H24), p.Resource, ahead(p.Onset, v.Time))
+			short := "-"
+			if p.Score > 0 {
+				short = p.Resource
+			}
+			row = append(row, percent(c.H1), percent(c.H6), percent(c.H24), short, ahead(p.Onset, v.Time))
 		} else {
 			row = append(row, "-", "-", "-", "-", "-")
 		}
@@ -86,8 +91,14 @@ func hostRows(v *console.View) [][]string {
 	return rows
 }
 
-func vmRows(v *console.View) [][]string {
-	rows := [][]string{{"VM", "NAME", "HOST", "STATE", "CORES", "GIB", "PRESSURE", "CAUSE", "ONSET", "BEST MOVE"}}
+// vmRows are the rows of VMs; wide adds their UUIDs, without which VMs of one name
+// cannot be told apart.
+func vmRows(v *console.View, wide bool) [][]string {
+	head := []string{"VM", "HOST", "STATE", "CORES", "GIB", "PRESSURE", "CAUSE", "ONSET", "BEST MOVE"}
+	if wide {
+		head = append([]string{"UUID"}, head...)
+	}
+	rows := [][]string{head}
 	for i := range v.VMs {
 		m := &v.VMs[i]
 		p := m.OwnLimit
@@ -109,7 +120,11 @@ func vmRows(v *console.View) [][]string {
 		if len(m.Hosts) > 1 {
 			host = fmt.Sprint("RUNS TWICE ", m.Hosts)
 		}
-		rows = append(rows, []string{m.ID.String(), m.Name, host, string(m.State), cores(m.AllocCPU), gib(m.AllocMem), pressure, cause, onset, best})
+		row := []string{m.Name, host, string(m.State), cores(m.AllocCPU), gib(m.AllocMem), pressure, cause, onset, best}
+		if wide {
+			row = append([]string{m.ID.String()}, row...)
+		}
+		rows = append(rows, row)
 	}
 	return rows
 }
@@ -147,7 +162,7 @@ func moveRows(v *console.View, most int) [][]string {
 }
 
 func planRows(v *console.View) [][]string {
-	rows := [][]string{{"PLAN", "TIME", "MODE", "MOVES", "DECLINED", "UNMET BEFORE", "AFTER (CORE-S)"}}
+	rows := [][]string{{"PLAN", "TIME", "MODE", "MOVES", "DECLINED", "UNMET WITHOUT CORE-S", "UNMET WITH CORE-S"}}
 	for i := range v.Plans {
 		p := &v.Plans[i]
 		rows = append(rows, []string{string(p.ID), p.Time.Std().Format("15:04:05"), string(p.Mode), fmt.Sprint(len(p.Actions)), fmt.Sprint(len(p.Declined)),
@@ -156,12 +171,14 @@ func planRows(v *console.View) [][]string {
 	return rows
 }
 
-// planText tells one plan whole: what moves, when and why, and what does not.
-func planText(w io.Writer, p *schemas.Plan, now schemas.Time) error {
+// planText tells one plan whole: what moves, when and why, and what does not. name
+// gives the name of a VM.
+func planText(w io.Writer, p *schemas.Plan, now schemas.Time, name func(schemas.VMID) string) error {
 	fmt.Fprintf(w, "plan %s of %s, mode %s, policy version %d\n", p.ID, p.Time, p.Mode, p.PolicyVersion)
-	fmt.Fprintf(w, "unmet demand expected: %.0f core-s without it, %.0f with it; %d evaluations\n\n", p.Before, p.After, p.Used)
+	fmt.Fprintf(w, "unmet demand expected: %.0f core-s without it, %.0f with it; %d evaluations\n", p.Before, p.After, p.Used)
 	if len(p.Actions) > 0 {
-		rows := [][]string{{"VM", "FROM", "TO", "DUE", "LATEST", "STATE", "SAVES", "COST (CORE-S)", "WHY"}}
+		fmt.Fprintln(w)
+		rows := [][]string{{"VM", "FROM", "TO", "DUE", "LATEST", "STATE", "SAVES CORE-S", "COSTS CORE-S", "WHY"}}
 		for _, a := range p.Actions {
 			state := string(a.State)
 			if !a.Hold.OK() {
@@ -187,11 +204,14 @@ func planText(w io.Writer, p *schemas.Plan, now schemas.Time) error {
 		fmt.Fprintln(w, "\ndeclined:")
 		rows := [][]string{{"VM", "HOST", "REASON"}}
 		for _, d := range p.Declined {
-			vm := d.VM.String()
+			vm, host := name(d.VM), string(d.Host)
 			if d.VM.IsZero() {
 				vm = "(all)"
 			}
-			rows = append(rows, []string{vm, string(d.Host), d.Reason.String()})
+			if host == "" {
+				host = "-"
+			}
+			rows = append(rows, []string{vm, host, d.Reason.String()})
 		}
 		return table(w, rows...)
 	}

@@ -3,10 +3,11 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/mattn/go-runewidth"
 )
 
 // story tells a person at the terminal what happens, one line at a time; on a
@@ -17,14 +18,7 @@ type story struct {
 	terminal bool
 }
 
-func newStory(w io.Writer) *story {
-	s := &story{w: w}
-	if f, ok := w.(*os.File); ok {
-		st, err := f.Stat()
-		s.terminal = err == nil && st.Mode()&os.ModeCharDevice != 0
-	}
-	return s
-}
+func newStory(w io.Writer) *story { return &story{w: w, terminal: on(w).terminal} }
 
 func (s *story) line(format string, a ...any) {
 	s.mu.Lock()
@@ -44,23 +38,35 @@ func (s *story) event(format string, a ...any) {
 
 // progress gives a function that shows how many of n are done.
 func (s *story) progress(name, what string, n int) func(done int) {
-	const width = 24
 	var shown time.Time
 	return func(done int) {
 		if done < n && (!s.terminal || time.Since(shown) < 100*time.Millisecond) {
 			return
 		}
 		shown = time.Now()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		start, end := "", "\n"
-		if s.terminal {
-			start = "\r"
-			if done < n {
-				end = ""
-			}
-		}
-		full := width * done / max(n, 1)
-		fmt.Fprintf(s.w, "%s  %-10s %s%s %d/%d steps, %s%s", start, name, strings.Repeat("█", full), strings.Repeat("░", width-full), done, n, what, end)
+		s.bar("  "+fmt.Sprintf("%-10s", name), done, n, fmt.Sprintf("%d/%d steps, %s", done, n, what), true)
 	}
+}
+
+// bar draws how many of n are done. On a terminal it is drawn over the one before,
+// until all are done; elsewhere it is a line, written only if it is new.
+func (s *story) bar(name string, done, n int, text string, new bool) {
+	const width = 24
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	start, end := "", "\n"
+	if s.terminal {
+		start = "\r\x1b[K"
+		if done < n {
+			end = ""
+		}
+	} else if !new {
+		return
+	}
+	full := width * done / max(n, 1)
+	line := fmt.Sprintf("%s %s%s %s", name, strings.Repeat("█", full), strings.Repeat("░", width-full), text)
+	if w := on(s.w).width; w > 0 && end == "" {
+		line = runewidth.Truncate(line, w-1, "")
+	}
+	fmt.Fprint(s.w, start+line+end)
 }

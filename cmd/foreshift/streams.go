@@ -34,6 +34,11 @@ func changesCommand(at *place, name, short string, do func(context.Context, *str
 		if o.Hosts, err = hostList(hosts); err != nil {
 			return err
 		}
+		if at.url == "" && at.context == "" {
+			if _, err := streams.LoadState(at.state); err == nil {
+				o.Scale = streams.ScaleEmbedded // as "up" made it
+			}
+		}
 		ctx, cancel := context.WithTimeout(c.Context(), time.Minute)
 		defer cancel()
 		bus, err := at.connect(ctx, "admin")

@@ -45,7 +45,7 @@ func TestStreamsAuth(t *testing.T) {
 	if err != nil || strings.Contains(string(conf), "allow_responses") || strings.Contains(string(conf), `"$JS.API.>"`) && !strings.Contains(string(conf), "# admin") {
 		t.Fatalf("%v\n%s", err, conf)
 	}
-	if regexp.MustCompile(`SU[A-Z2-7]{50}`).Match(conf) {
+	if regexp.MustCompile(`SU[A-Z2-7]{56}`).Match(conf) {
 		t.Fatal("a seed is in the server's configuration")
 	}
 	run("then `foreshift streams auth retire actuator-a`", "rotate", "actuator-a")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -13,41 +14,64 @@ import (
 )
 
 func vmCommand(at *place) *cobra.Command {
-	c := &cobra.Command{Use: "vm [list | show VM]", Short: "VMs: place, pressure and its cause, best move", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "vm", Short: "VMs: place, pressure and its cause, best move", Args: cobra.NoArgs}
+	var wide bool
 	list := func(c *cobra.Command, _ []string) error {
-		v, err := at.view(c.Context())
-		if err != nil {
-			return err
-		}
-		if at.json {
-			return object(c.OutOrStdout(), map[string]any{"vms": v.VMs})
-		}
-		return table(c.OutOrStdout(), vmRows(v)...)
+		return at.show(c, func(ctx context.Context, w io.Writer) error {
+			v, err := at.view(ctx)
+			switch {
+			case err != nil:
+				return err
+			case at.json:
+				return object(w, map[string]any{"vms": v.VMs})
+			case len(v.VMs) == 0:
+				_, err := fmt.Fprintln(w, "no VM was reported yet; `foreshift map` says which hosts are heard of")
+				return err
+			}
+			return table(w, vmRows(v, wide || namesakes(v))...)
+		})
 	}
 	show := func(c *cobra.Command, args []string) error {
-		p, err := at.picture(c.Context())
-		if err != nil {
-			return err
-		}
-		m, err := pickVM(p.View, args[0])
-		if err != nil {
-			return err
-		}
-		if at.json {
-			return object(c.OutOrStdout(), map[string]any{"vm": m, "inventory": p.Inventory[m.ID], "moves": p.MovesOf(m.ID)})
-		}
-		return p.showVM(c.OutOrStdout(), m)
+		return at.show(c, func(ctx context.Context, w io.Writer) error {
+			p, err := at.picture(ctx)
+			if err != nil {
+				return err
+			}
+			m, err := pickVM(p.View, args[0])
+			if err != nil {
+				return err
+			}
+			if at.json {
+				return object(w, map[string]any{"vm": m, "inventory": p.Inventory[m.ID], "moves": p.MovesOf(m.ID)})
+			}
+			return p.showVM(w, m)
+		})
 	}
 	c.RunE = list
-	c.AddCommand(&cobra.Command{Use: "list", Short: "All VMs, the most pressed first", Args: cobra.NoArgs, RunE: list},
-		&cobra.Command{Use: "show VM", Short: "One VM, by name or UUID", Args: cobra.ExactArgs(1), RunE: show})
-	return c
+	all := &cobra.Command{Use: "list", Short: "All VMs, the most pressed first", Args: cobra.NoArgs, RunE: list}
+	for _, x := range []*cobra.Command{c, all} {
+		x.Flags().BoolVar(&wide, "wide", false, "with the UUIDs")
+	}
+	c.AddCommand(at.watchable(all), at.watchable(&cobra.Command{Use: "show VM", Short: "One VM, by name or UUID", Args: cobra.ExactArgs(1), RunE: show, ValidArgsFunction: at.vmNames}))
+	return at.watchable(c)
+}
+
+// namesakes reports whether two VMs have one name.
+func namesakes(v *console.View) bool {
+	seen := make(map[string]bool, len(v.VMs))
+	for i := range v.VMs {
+		if seen[v.VMs[i].Name] {
+			return true
+		}
+		seen[v.VMs[i].Name] = true
+	}
+	return false
 }
 
 func (p *picture) showVM(w io.Writer, m console.VM) error {
 	one := *p.View
 	one.VMs, one.Moves = []console.VM{m}, p.MovesOf(m.ID)
-	if err := table(w, vmRows(&one)...); err != nil {
+	if err := table(w, vmRows(&one, true)...); err != nil {
 		return err
 	}
 	if inv := p.Inventory[m.ID]; inv != nil {
