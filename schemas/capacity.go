@@ -113,6 +113,10 @@ type CapacityLink struct {
 	Free      BytesPerSecond `json:"free_bytes_per_second" jsonschema_description:"bandwidth less what other traffic takes"`
 	Loss      Ratio          `json:"loss_ratio" jsonschema_description:"share of probes lost, 0..1"`
 	By        string         `json:"by" jsonschema_description:"who measured: a host or a tunnel role"`
+	// Since 1.1.
+	Shared bool           `json:"shared" jsonschema_description:"a tunnel role shares the link out among its moves"`
+	Left   BytesPerSecond `json:"left_bytes_per_second" jsonschema_description:"where shared: bytes/s that one more move could have"`
+	Moves  int            `json:"moves" jsonschema_description:"where shared: count of the moves that are counted in it"`
 }
 
 // Kind implements [Message].

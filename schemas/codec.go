@@ -52,7 +52,7 @@ var specs = []Spec{
 	{KindSteps, 1, 0, Arrow, "closed base steps of a partition", func() Message { return new(Steps) }},
 	{KindForecasts, 1, 0, Arrow, "predictive distributions and joint scenarios", func() Message { return new(Forecasts) }},
 	{KindCapacityHost, 1, 0, JSON, "what a host has and whom it carries", func() Message { return new(CapacityHost) }},
-	{KindCapacityLink, 1, 0, JSON, "what a link between two sites carries", func() Message { return new(CapacityLink) }},
+	{KindCapacityLink, 1, 1, JSON, "what a link between two sites carries", func() Message { return new(CapacityLink) }},
 	{KindPressureVM, 1, 0, JSON, "likelihood that a VM's demand goes unserved", func() Message { return new(PressureVM) }},
 	{KindPressureHost, 1, 0, JSON, "likelihood that a host runs short", func() Message { return new(PressureHost) }},
 	{KindBenefit, 1, 0, JSON, "best move of a pressured VM, or why there is none", func() Message { return new(Benefit) }},
@@ -71,7 +71,8 @@ var specs = []Spec{
 	{KindHostEntry, 1, 0, JSON, "a host by its id", func() Message { return new(HostEntry) }},
 	{KindVMEntry, 1, 0, JSON, "a VM by its id", func() Message { return new(VMEntry) }},
 	{KindPolicy, 1, 0, JSON, "what the operator allows and asks for", func() Message { return new(Policy) }},
-	{KindTunnel, 1, 0, JSON, "the share-out of a link", func() Message { return new(Tunnel) }},
+	{KindTunnel, 1, 1, JSON, "the share-out of a link", func() Message { return new(Tunnel) }},
+	{KindTunnelPeer, 1, 0, JSON, "a site's end of a tunnel, with its public keys", func() Message { return new(TunnelPeer) }},
 	{KindRequest, 1, 0, JSON, "what one actuator asks of another", func() Message { return new(Request) }},
 	{KindReply, 1, 0, JSON, "an actuator's answer", func() Message { return new(Reply) }},
 }

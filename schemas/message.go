@@ -30,6 +30,7 @@ const (
 	KindVMEntry      Kind = "vm"
 	KindPolicy       Kind = "policy"
 	KindTunnel       Kind = "tunnel"
+	KindTunnelPeer   Kind = "tunnel.peer"
 	KindRequest      Kind = "actuator.request"
 	KindReply        Kind = "actuator.reply"
 )

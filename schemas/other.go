@@ -84,6 +84,10 @@ type Tunnel struct {
 	Lease  uint64         `json:"lease" jsonschema_description:"revision number of the writer's lease"`
 	Rate   BytesPerSecond `json:"rate_bytes_per_second" jsonschema_description:"shaped rate of the whole link"`
 	Shares []Share        `json:"shares"`
+	// Since 1.1.
+	Reserved BytesPerSecond `json:"reserved_bytes_per_second" jsonschema_description:"bytes/s guaranteed to all that is no move"`
+	Other    BytesPerSecond `json:"other_bytes_per_second" jsonschema_description:"bytes/s that all else takes, as last measured"`
+	Left     BytesPerSecond `json:"left_bytes_per_second" jsonschema_description:"bytes/s that one more move could have without taking from the others' floors and deadlines"`
 }
 
 // Share is what one move may use of a link.
@@ -91,7 +95,33 @@ type Share struct {
 	Command CommandID      `json:"command"`
 	VM      VMID           `json:"vm"`
 	Rate    BytesPerSecond `json:"rate_bytes_per_second" jsonschema_description:"bytes/s it may use"`
+	// Since 1.1.
+	Floor  BytesPerSecond `json:"floor_bytes_per_second" jsonschema_description:"bytes/s below which it does not converge: its dirty rate with a margin"`
+	Need   BytesPerSecond `json:"need_bytes_per_second" jsonschema_description:"bytes/s that end it before its deadline"`
+	Waits  bool           `json:"waits" jsonschema_description:"it must not start yet"`
+	Reason Reason         `json:"reason" jsonschema_description:"why it waits, or why its rate is below its floor"`
 }
 
 // Kind implements [Message].
 func (*Tunnel) Kind() Kind { return KindTunnel }
+
+// TunnelPeer announces a site's end of a tunnel: key <link>.<site> of bucket tunnels,
+// JSON, signed. Private keys never leave the host that made them.
+type TunnelPeer struct {
+	Site     SiteID      `json:"site"`
+	Peer     SiteID      `json:"peer" jsonschema_description:"the site at the other end"`
+	Time     Time        `json:"time"`
+	Endpoint string      `json:"endpoint" jsonschema_description:"HOST:PORT that the peer sends to"`
+	Keys     []TunnelKey `json:"keys" jsonschema_description:"the one in force and, while keys are changed, the next"`
+}
+
+// TunnelKey is one public key of a tunnel's end, with the interface it belongs to.
+type TunnelKey struct {
+	Epoch   int    `json:"epoch" jsonschema_description:"number of the key, from 1; both ends use the highest that both have announced"`
+	Public  string `json:"public" jsonschema_description:"WireGuard public key, 32 bytes in base64"`
+	Address string `json:"address" jsonschema_description:"address inside the tunnel; the only one accepted from this key"`
+	Port    int    `json:"port" jsonschema_description:"UDP port it listens on; 0: the endpoint's"`
+}
+
+// Kind implements [Message].
+func (*TunnelPeer) Kind() Kind { return KindTunnelPeer }

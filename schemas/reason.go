@@ -87,6 +87,16 @@ const (
 	ReasonRestarted      ReasonCode = "restarted"
 )
 
+// Reasons of the tunnels.
+const (
+	ReasonTurn     ReasonCode = "waits_turn"    // it could start, but would only slow the others down
+	ReasonLinkDown ReasonCode = "link_down"     // the other site does not answer
+	ReasonRotation ReasonCode = "key_rotation"  // keys are being changed
+	ReasonUnderWay ReasonCode = "moves_cross"   // moves cross the link: keys are not changed now
+	ReasonNoPeer   ReasonCode = "no_peer_key"   // the other site has announced no key yet
+	ReasonNotOurs  ReasonCode = "not_this_site" // another site's gateway has to do it
+)
+
 // Reason is a typed answer to "why" that a person understands.
 type Reason struct {
 	Code   ReasonCode `json:"code"`

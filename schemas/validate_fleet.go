@@ -114,6 +114,8 @@ func (m *CapacityLink) Validate() error {
 	amount(&c, "free_bytes_per_second", m.Free)
 	share(&c, "loss_ratio", m.Loss)
 	c.text("by", m.By, MaxName)
+	amount(&c, "left_bytes_per_second", m.Left)
+	c.atLeast("moves", m.Moves, 0)
 	return c.err
 }
 

@@ -1,5 +1,11 @@
 package schemas
 
+import (
+	"encoding/base64"
+	"net"
+	"net/netip"
+)
+
 func (r *Reason) check(c *check) {
 	c.text("code", string(r.Code), 64)
 	c.text("detail", r.Detail, MaxText)
@@ -218,6 +224,42 @@ func (m *Tunnel) Validate() error {
 			token(c, "command", s.Command)
 			c.vm("vm", s.VM)
 			amount(c, "rate_bytes_per_second", s.Rate)
+			amount(c, "floor_bytes_per_second", s.Floor)
+			amount(c, "need_bytes_per_second", s.Need)
+			c.under("reason", s.Reason.check)
+		})
+	}
+	amount(&c, "reserved_bytes_per_second", m.Reserved)
+	amount(&c, "other_bytes_per_second", m.Other)
+	amount(&c, "left_bytes_per_second", m.Left)
+	return c.err
+}
+
+// Validate implements [Message].
+func (m *TunnelPeer) Validate() error {
+	var c check
+	token(&c, "site", m.Site)
+	token(&c, "peer", m.Peer)
+	if m.Site == m.Peer {
+		c.fail("peer", "%q is the site itself", m.Peer)
+	}
+	c.when("time", m.Time)
+	if _, _, err := net.SplitHostPort(m.Endpoint); err != nil {
+		c.fail("endpoint", "%q: want HOST:PORT", clip(m.Endpoint))
+	}
+	c.text("endpoint", m.Endpoint, MaxName)
+	c.count("keys", len(m.Keys), 2)
+	for i := range m.Keys {
+		c.in("keys", i, func(c *check) {
+			k := &m.Keys[i]
+			c.atLeast("epoch", k.Epoch, 1)
+			if b, err := base64.StdEncoding.DecodeString(k.Public); err != nil || len(b) != 32 {
+				c.fail("public", "want 32 bytes in base64")
+			}
+			if a, err := netip.ParseAddr(k.Address); err != nil || a.Zone() != "" {
+				c.fail("address", "%q is no IP address", clip(k.Address))
+			}
+			within(c, "port", k.Port, 0, 65535)
 		})
 	}
 	return c.err

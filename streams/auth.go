@@ -239,8 +239,7 @@ func (a *auth) has(role string) bool {
 }
 
 // lists are those of the authorities in which a role's signing keys stand. The role
-// that serves all hosts speaks for those that have no actuator of their own. A
-// tunnel's word is checked by nobody yet.
+// that serves all hosts speaks for those that have no actuator of their own.
 func (a *auth) lists(role string) []*[]string {
 	switch role {
 	case RolePlacer:
@@ -249,6 +248,8 @@ func (a *auth) lists(role string) []*[]string {
 		return []*[]string{&a.pinned.Acts}
 	case RoleRecorder:
 		return []*[]string{&a.pinned.Records}
+	case RoleTunnel:
+		return []*[]string{&a.pinned.Tunnels}
 	}
 	var out []*[]string
 	for _, h := range a.users.Hosts {

@@ -25,6 +25,7 @@ type Authorities struct {
 	Acts      []string                `json:"acts"`              // operators
 	Actuators map[string][]string     `json:"actuators"`         // by host
 	Records   []string                `json:"records"`           // recorders
+	Tunnels   []string                `json:"tunnels,omitempty"` // tunnel roles
 	Retired   map[string]schemas.Time `json:"retired,omitempty"` // by key: its word no longer counts from then on
 
 	file *pinned // nil when not read from a file
@@ -116,6 +117,8 @@ func (a *Authorities) eventWith(p Primitive, s schemas.Signed, at schemas.Time) 
 	case matches("migrations.*.outcome.*", s.Subject):
 		host := s.Subject[strings.LastIndexByte(s.Subject, '.')+1:]
 		keys, what = a.Actuators[host], "host "+host
+	case matches("$KV.tunnels.>", s.Subject):
+		keys, what = a.Tunnels, "tunnels"
 	default:
 		return nil
 	}
@@ -217,7 +220,7 @@ func readAuthorities(path string) (*Authorities, error) {
 
 // keys are all that are named, in any list.
 func (a *Authorities) keys() []string {
-	all := slices.Concat(a.Commands, a.Acts, a.Records)
+	all := slices.Concat(a.Commands, a.Acts, a.Records, a.Tunnels)
 	for _, k := range a.Actuators {
 		all = append(all, k...)
 	}

@@ -88,8 +88,8 @@ var roles = []role{
 		Ctrl: {writes: []string{"migrations.*.outcome.%h"}, asks: []string{"actuator.*.*"}, hears: []string{"actuator.%h.*"},
 			reads: []string{Acts, "KV_" + BucketTunnels}, gets: []string{Migrations}, durables: true}}},
 	{RoleTunnel, "serves the tunnels of a site", true, map[Account]access{
-		Tel:  {writes: []string{"capacity.link.*.*", "$KV.leases.>"}, reads: []string{Progress}, gets: leases},
-		Ctrl: {writes: []string{"$KV.tunnels.*"}, reads: []string{Migrations, "KV_" + BucketTunnels}}}},
+		Tel:  {writes: []string{"capacity.link.*.*", "$KV.leases.>"}, reads: []string{Progress, Capacity}, gets: leases},
+		Ctrl: {writes: []string{"$KV.tunnels.*", "$KV.tunnels.*.*"}, reads: []string{Migrations, "KV_" + BucketTunnels}}}},
 	{RoleRecorder, "copies what matters into the audit trail", true, map[Account]access{
 		Ctrl:       {reads: []string{Migrations, Plans, Acts, "KV_" + BucketPolicy, "KV_" + BucketTunnels}},
 		AuditTrail: {writes: []string{"audit.*"}, reads: []string{Audit}}}},

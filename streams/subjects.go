@@ -74,6 +74,23 @@ func SubjectActuator(h schemas.HostID, op schemas.Op) string {
 	return "actuator." + string(h) + "." + string(op)
 }
 
+// LinkKey names the link between two sites: the key of its share-out in bucket
+// tunnels and of the lease of who shares it out.
+func LinkKey(a, b schemas.SiteID) string {
+	if b < a {
+		a, b = b, a
+	}
+	return string(a) + "=" + string(b)
+}
+
+// SubjectTunnel is where the share-out of a link is kept.
+func SubjectTunnel(a, b schemas.SiteID) string { return SubjectKV(BucketTunnels, LinkKey(a, b)) }
+
+// SubjectTunnelPeer is where a site announces its end of the tunnel to a peer.
+func SubjectTunnelPeer(site, peer schemas.SiteID) string {
+	return SubjectTunnel(site, peer) + "." + string(site)
+}
+
 // SubjectPolicy is where the current policy is kept: a key of bucket policy.
 const SubjectPolicy = "$KV." + BucketPolicy + ".current"
 

@@ -122,7 +122,7 @@ var table = []Stream{
 	{Name: "KV_" + BucketPolicy, Account: Ctrl, Bucket: BucketPolicy, Doc: "versions of the policy", MaxBytes: 256 * mib, MaxMsg: 1 * mib, History: 64,
 		Subjects: []Subject{{"$KV.policy.*", schemas.KindPolicy, "key current"}}},
 	{Name: "KV_" + BucketTunnels, Account: Ctrl, Bucket: BucketTunnels, Doc: "share-out of each link between sites", MaxBytes: 64 * mib, MaxMsg: 256 * kib, History: 1,
-		Subjects: []Subject{{"$KV.tunnels.*", schemas.KindTunnel, "key <link>"}}},
+		Subjects: []Subject{{"$KV.tunnels.*", schemas.KindTunnel, "key <site-a>=<site-b>, sites in order, signed"}, {"$KV.tunnels.*.*", schemas.KindTunnelPeer, "key <site-a>=<site-b>.<site>, signed"}}},
 
 	{Name: Audit, Account: AuditTrail, Doc: "hash-chained copies of MIGRATIONS, PLANS, ACTS and the revisions of the policy",
 		Subjects: []Subject{{"audit.*", schemas.KindAudit, "audit.<stream>"}},
