@@ -2,6 +2,7 @@ package share
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"time"
 
@@ -133,7 +134,7 @@ func byDeadline(moves []Move, a, b int32) int {
 }
 
 // admit lets waiting moves start, and gives the others the reason why not. Those that
-// start join the order; it reports whether any did.
+// start join the order; it reports whether any that runs has no rate yet.
 func (d *Divider) admit(now schemas.Time, left float64, moves []Move, dst []Share) bool {
 	var floors, able float64 // of those that run: their floors, and what they can use
 	busy := 0.0              // until they may have ended
@@ -165,16 +166,7 @@ func (d *Divider) admit(now schemas.Time, left float64, moves []Move, dst []Shar
 		d.order = append(d.order, i)
 		floors, able, active = floors+floor, able+d.most[i], active+1
 	}
-	return active > 0 && len(d.order) > 0 && d.startedAny(moves)
-}
-
-func (d *Divider) startedAny(moves []Move) bool {
-	for _, i := range d.order {
-		if moves[i].Rate <= 0 {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(d.order, func(i int32) bool { return moves[i].Rate <= 0 })
 }
 
 // due reports that the move can wait for its turn no longer.
@@ -256,23 +248,19 @@ func (d *Divider) level(rest float64, dst []Share) {
 		return cmp.Compare(a.move, b.move)
 	})
 	water, open := 0.0, 0
-	for k, s := range d.steps {
-		if open > 0 {
-			if pour := float64(open) * (s.at - water); pour >= rest {
-				water += rest / float64(open)
-				rest = 0
-				break
-			} else {
-				rest -= pour
-			}
+	for _, s := range d.steps {
+		pour := float64(open) * (s.at - water)
+		if open > 0 && pour >= rest {
+			water += rest / float64(open)
+			break
 		}
+		rest -= pour
 		water = s.at
 		if s.opens {
 			open++
 		} else {
 			open--
 		}
-		_ = k
 	}
 	for _, i := range d.order {
 		if r := float64(dst[i].Rate); r < d.most[i] {
@@ -281,16 +269,19 @@ func (d *Divider) level(rest float64, dst []Share) {
 	}
 }
 
-// steady keeps the rates in force when none of them would change by much.
+// steady keeps the rates in force when none of them would change by much, by the
+// measure of a fair share, and little of the link would be left unused.
 func (d *Divider) steady(left float64, moves []Move, dst []Share) {
-	sum := 0.0
+	var was, is float64
 	for _, i := range d.order {
-		was, is := float64(moves[i].Rate), float64(dst[i].Rate)
-		if sum += was; was > is+Band*left || was < is-Band*left || was > d.most[i] || was < (1-Band)*min(float64(dst[i].Floor), is) {
+		old, now := float64(moves[i].Rate), float64(dst[i].Rate)
+		band := Band * max(now, left/float64(len(d.order)))
+		if math.Abs(old-now) > band || old > d.most[i]*(1+1e-9) || old < (1-Band)*min(float64(dst[i].Floor), now) {
 			return
 		}
+		was, is = was+old, is+now
 	}
-	if sum > left {
+	if was > left*(1+1e-9) || was < is-Band*left {
 		return
 	}
 	for _, i := range d.order {
