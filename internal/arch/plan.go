@@ -19,19 +19,18 @@ var plan = map[string]room{
 	"streams": {may: []string{"schemas", "streams"}},
 
 	// Deciders: they see their own service's deciders and schemas, nothing else.
-	"forecaster/window":     {may: []string{"schemas"}, clean: true},
-	"forecaster/model":      {may: []string{"schemas", "forecaster/window"}, clean: true},
-	"forecaster/calendar":   {may: []string{"schemas", "forecaster/model"}, clean: true},
-	"forecaster/lstm":       {may: []string{"schemas", "forecaster/window", "forecaster/model"}, clean: true},
-	"forecaster/ensemble":   {may: []string{"schemas", "forecaster/window", "forecaster/model", "forecaster/lstm"}, clean: true},
-	"forecaster/pressure":   {may: []string{"schemas", "forecaster/window", "forecaster/model"}, clean: true},
-	"placer/fleet":          {may: []string{"schemas", "placer/policy"}, clean: true},
-	"placer/policy":         {may: []string{"schemas"}, clean: true},
-	"placer/search":         {may: []string{"schemas"}, clean: true},
-	"placer/plan":           {may: []string{"schemas", "placer/fleet", "placer/policy", "placer/search"}, clean: true},
-	"actuator/migration":    {may: []string{"schemas"}, clean: true},
-	"actuator/libvirt":      {may: []string{"schemas", "actuator/migration"}},
-	"actuator/tunnel/share": {may: []string{"schemas"}, clean: true},
+	"forecaster/window":   {may: []string{"schemas"}, clean: true},
+	"forecaster/model":    {may: []string{"schemas", "forecaster/window"}, clean: true},
+	"forecaster/calendar": {may: []string{"schemas", "forecaster/model"}, clean: true},
+	"forecaster/lstm":     {may: []string{"schemas", "forecaster/window", "forecaster/model"}, clean: true},
+	"forecaster/ensemble": {may: []string{"schemas", "forecaster/window", "forecaster/model", "forecaster/lstm"}, clean: true},
+	"forecaster/pressure": {may: []string{"schemas", "forecaster/window", "forecaster/model"}, clean: true},
+	"placer/fleet":        {may: []string{"schemas", "placer/policy"}, clean: true},
+	"placer/policy":       {may: []string{"schemas"}, clean: true},
+	"placer/search":       {may: []string{"schemas"}, clean: true},
+	"placer/plan":         {may: []string{"schemas", "placer/fleet", "placer/policy", "placer/search"}, clean: true},
+	"actuator/migration":  {may: []string{"schemas"}, clean: true},
+	"actuator/libvirt":    {may: []string{"schemas", "actuator/migration"}},
 
 	// Services: a pure heart in the shared shell; I/O only in service.go.
 	"forecaster": {may: []string{"schemas", "streams", "forecaster"}, clean: true, shell: []string{"service.go", "keeper.go"}},
@@ -39,13 +38,11 @@ var plan = map[string]room{
 	"actuator":   {may: []string{"schemas", "streams", "actuator"}},
 	"agents":     {may: []string{"schemas", "streams", "agents"}},
 	// The placer's fold says what holds of all that operators said; nobody says it twice.
-	"console":         {may: []string{"schemas", "streams", "placer/fleet", "placer/policy", "internal/service", "internal/chart", "internal/explain"}},
-	"forecaster":      {may: []string{"schemas", "streams", "forecaster"}, clean: true, shell: []string{"service.go", "keeper.go"}},
-	"placer":          {may: []string{"schemas", "streams", "placer"}, clean: true, shell: []string{"service.go"}},
-	"actuator":        {may: []string{"schemas", "streams", "actuator"}},
-	"actuator/tunnel": {may: []string{"schemas", "streams", "actuator/tunnel"}},
-	"agents":          {may: []string{"schemas", "streams", "agents"}},
-	"console":         {may: []string{"schemas", "streams", "internal/service", "internal/chart"}},
+	"console": {may: []string{"schemas", "streams", "placer/fleet", "placer/policy", "internal/service", "internal/chart", "internal/explain"}},
+
+	// Tunnels between sites: how a link is shared out is decided purely.
+	"actuator/tunnel/share": {may: []string{"schemas"}, clean: true},
+	"actuator/tunnel":       {may: []string{"schemas", "streams", "actuator/tunnel"}},
 
 	"forecaster/lstm/train": {may: []string{"forecaster/lstm"}}, // a command
 
