@@ -28,6 +28,7 @@ type Decider struct {
 	made   bool         // issued is set
 
 	future   future       // known-future series
+	effect   effects      // of MIGRATIONS
 	lanes    []*lane      // one a resource
 	observed schemas.Step // newest step the lanes have seen
 	vms      []vmState    // by window.VM.Slot
@@ -74,6 +75,8 @@ type Stats struct {
 	Waiting   int    // VMs whose changed past the models have not been refitted to yet
 	Pressures uint64 // pressure events made
 	Models    uint64 // versions of learnt state taken over
+	Effects   uint64 // of moves, told
+	Unjudged  uint64 // moves of whose effect nothing can be said
 	Entries   int    // calendar entries and external series in force
 	Expanded  calendar.Counts
 }
@@ -87,7 +90,7 @@ func NewDecider(cfg Config) (*Decider, error) {
 	mem := memory.NewGoAllocator()
 	d := &Decider{cfg: cfg, acc: window.NewAccumulator(mem, window.Limits{
 		Base: cfg.Base, Late: cfg.lateSteps(), Future: cfg.Future, VMs: cfg.MaxVMs}),
-		store: window.NewStore(mem, cfg.MaxVMs), future: future{book: calendar.NewBook(cfg.Base)},
+		store: window.NewStore(mem, cfg.MaxVMs), effect: newEffects(), future: future{book: calendar.NewBook(cfg.Base)},
 		atOnce: int(max(cfg.Base/refitTime, refitLeast)) * window.Rows}
 	for r := range schemas.Resource(schemas.NumResources) {
 		d.lanes = append(d.lanes, newLane(r))
@@ -132,6 +135,8 @@ func (d *Decider) Apply(e streams.Event) error {
 		d.acc.Fold(m, e.Time)
 	case *schemas.Steps:
 		return d.foldSteps(m, e)
+	case *schemas.Command, *schemas.Outcome, *schemas.Effect:
+		d.effect.fold(e)
 	case *Version:
 		return d.models.fold(m)
 	case *schemas.External, *schemas.Calendar, *schemas.VMEntry, nil:
@@ -281,6 +286,7 @@ func (d *Decider) Tick(cut streams.Cut) []streams.Out {
 	outs = d.publish(outs, lease)
 	if fresh {
 		outs = d.issue(outs, lease)
+		outs = d.effects(outs, lease)
 	}
 	return outs
 }

@@ -57,6 +57,7 @@ func run(ctx context.Context, bus *streams.Bus, cfg Config, log *slog.Logger, re
 		Inputs: []streams.Input{
 			{Stream: streams.Steps, From: streams.FromSince, Since: window.Rows*cfg.Base + cfg.LateLimit, Again: true},
 			{Stream: streams.Metrics, From: streams.FromSince, Since: max(0, since) + 2*cfg.Base + cfg.Grace},
+			{Stream: streams.Migrations, Filters: []string{"migrations.*.command.*.*", "migrations.*.outcome.*", "migrations.*.effect"}, From: streams.FromAll, Again: true},
 			{Stream: streams.External, From: streams.FromLastPerSubject, Again: true},
 			{Stream: streams.Models, From: streams.FromAll, Again: true},
 			{Stream: "KV_" + streams.BucketVMs, From: streams.FromLastPerSubject, Again: true},
@@ -236,10 +237,10 @@ func (g *gauges) set(s Stats) {
 		g.rows.WithLabelValues(k).Set(float64(v))
 	}
 	for k, v := range map[string]uint64{"steps": s.Steps, "revisions": s.Revisions, "forecasts": s.Forecasts,
-		"pressures": s.Pressures, "models": s.Models, "widened": s.Widened, "cold": s.Cold, "lost_races": s.LostRaces} {
+		"pressures": s.Pressures, "models": s.Models, "widened": s.Widened, "cold": s.Cold, "lost_races": s.LostRaces, "effects": s.Effects} {
 		g.made.WithLabelValues(k).Set(float64(v))
 	}
-	for k, v := range map[string]uint64{"stale": s.Stale, "no_data": s.NoData, "calendar_refused": s.Expanded.Refused,
+	for k, v := range map[string]uint64{"stale": s.Stale, "no_data": s.NoData, "unjudged_moves": s.Unjudged, "calendar_refused": s.Expanded.Refused,
 		"calendar_dropped": s.Expanded.Dropped, "calendar_crowded": s.Expanded.Crowded} {
 		g.withheld.WithLabelValues(k).Set(float64(v))
 	}

@@ -14,6 +14,7 @@ type VM struct {
 	Partition int
 	Slot      int            // index that stays the same while the VM is known
 	Host      schemas.HostID // of the newest row
+	Since     schemas.Step   // first step seen on that host; 0 when it was never seen on another
 	AllocCPU  float32        // mCPU; NaN = unknown
 	AllocMem  float32        // bytes; NaN = unknown
 	LastStep  schemas.Step   // newest step with a row
@@ -84,6 +85,9 @@ func (s *Store) Put(r *Row) bool {
 		return false
 	}
 	if v.Steps == 0 || r.Step >= v.LastStep {
+		if v.Host != "" && v.Host != r.Host {
+			v.Since = r.Step
+		}
 		v.LastStep = r.Step
 		v.Host = r.Host
 		if r.AllocCPU == r.AllocCPU {

@@ -24,6 +24,7 @@ var plan = map[string]room{
 	"forecaster/calendar": {may: []string{"schemas", "forecaster/model"}, clean: true},
 	"forecaster/lstm":     {may: []string{"schemas", "forecaster/window", "forecaster/model"}, clean: true},
 	"forecaster/ensemble": {may: []string{"schemas", "forecaster/window", "forecaster/model", "forecaster/lstm"}, clean: true},
+	"forecaster/effect":   {may: []string{"schemas", "forecaster/window"}, clean: true},
 	"forecaster/pressure": {may: []string{"schemas", "forecaster/window", "forecaster/model"}, clean: true},
 	"placer/fleet":        {may: []string{"schemas", "placer/policy"}, clean: true},
 	"placer/policy":       {may: []string{"schemas"}, clean: true},
