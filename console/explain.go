@@ -82,7 +82,7 @@ func (v *View) Explain(m *VM) explain.Story {
 		f.Stale, f.HostPressure = h.Stale, h.Pressure
 	}
 	for _, x := range v.MovesOf(m.ID) {
-		f.Moves = append(f.Moves, explain.Move{Command: x.Command, Outcome: x.Outcome})
+		f.Moves = append(f.Moves, explain.Move{Command: x.Command, Outcome: x.Outcome, Effect: x.Effect})
 	}
 	return explain.Of(f)
 }

@@ -74,6 +74,7 @@ type Move struct {
 	Command  schemas.Command   `json:"command"`
 	Progress *schemas.Progress `json:"progress"` // nil before the first
 	Outcome  *schemas.Outcome  `json:"outcome"`  // nil while under way
+	Effect   *schemas.Effect   `json:"effect"`   // nil until an hour of steps after its end
 }
 
 // Predicted reports whether the move ended before the trouble it foresaw: its
@@ -188,6 +189,10 @@ func Build(events []streams.Event, now schemas.Time) *View {
 		case *schemas.Outcome:
 			if x := moves[m.Command]; x != nil {
 				x.Outcome = m
+			}
+		case *schemas.Effect:
+			if x := moves[m.Command]; x != nil {
+				x.Effect = m
 			}
 		case *schemas.Progress:
 			progress[m.Command] = m

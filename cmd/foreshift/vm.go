@@ -93,9 +93,11 @@ func (p *picture) showVM(w io.Writer, m console.VM) error {
 	}
 	if len(one.Moves) > 0 {
 		fmt.Fprintln(w)
-		return table(w, moveRows(&one, 20)...)
+		if err := table(w, moveRows(&one, 20)...); err != nil {
+			return err
+		}
 	}
-	return nil
+	return effectText(w, one.Moves)
 }
 
 // inventory tells what the host knows of the VM, and which rules speak of it.

@@ -54,6 +54,7 @@ func (s Story) String() string {
 type Move struct {
 	Command schemas.Command
 	Outcome *schemas.Outcome // nil while under way
+	Effect  *schemas.Effect  // nil until it is known
 }
 
 // Amount writes a quantity of a resource with its unit.

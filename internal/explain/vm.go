@@ -267,6 +267,9 @@ func (v *VM) past(s *Story) {
 			if on := c.Predicted.Onset; on > o.Time {
 				line += fmt.Sprintf(", %s before the shortage it foresaw", round(on.Sub(o.Time)))
 			}
+			if m.Effect != nil {
+				line += "; " + m.Effect.Verdict
+			}
 		default:
 			line += fmt.Sprintf("%s (%s)", o.Result, o.Reason.Code)
 			if o.Reason.Detail != "" {
