@@ -98,7 +98,7 @@ func TestDeltaDoesNotAllocate(t *testing.T) {
 	vm, to := 3, (int(s.V.VMs[3].Host)+1)%10
 	if n := testing.AllocsPerRun(100, func() {
 		s.sums.delta(vm, int(s.V.VMs[vm].Host), to, 1)
-		s.sums.memFits(s.sums.end, s.sums.endTop[to], vm, to)
+		s.sums.memFits(vm, to)
 	}); n != 0 {
 		t.Errorf("a delta allocates %g times", n)
 	}

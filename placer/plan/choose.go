@@ -310,7 +310,7 @@ func (s *State) allowed(c *candidate, b int32) (why schemas.ReasonCode, res sche
 	if _, disks := s.V.LocalDisks(c.vm); disks > 0 && (s.copies[b] > 0 || !s.V.StorageFits(c.vm, b).OK()) {
 		return schemas.ReasonStorage, 0, -1
 	}
-	if !s.sums.memFits(s.sums.end, s.sums.endTop[b], int(c.vm), int(b)) {
+	if !s.sums.memFits(int(c.vm), int(b)) {
 		return schemas.ReasonNoRoom, schemas.Memory, -1
 	}
 	return schemas.ReasonOK, 0, -1

@@ -162,6 +162,7 @@ func (w *way) cheapest(s *State, i, slot int, at schemas.Time) {
 	m := &s.V.VMs[i]
 	bps := w.bps
 	if limit := s.sums.limit[m.Host][0]; limit > 0 {
+		s.sums.exact(int(m.Host))
 		// What the VMs of its host leave of the network; the VM's own traffic included.
 		free := max(leastShare*limit, limit-s.sums.nd[int(m.Host)*schemas.Slots+slot][0].upper())
 		bps = min(bps, schemas.BytesPerSecond(1000*free))

@@ -97,6 +97,7 @@ func (s *State) line(moves []*candidate) *line {
 	for _, c := range moves {
 		for _, h := range [2]int32{c.home, c.dest} {
 			if q.load[h] == nil {
+				s.sums.exact(int(h))
 				q.load[h] = slices.Clone(s.sums.end[int(h)*n : (int(h)+1)*n])
 			}
 		}
@@ -168,21 +169,9 @@ func (q *line) fits(c *candidate, host int32) bool {
 	s := q.s.sums
 	load := q.load[host]
 	if load == nil {
-		return s.memFits(s.end, s.endTop[host], int(c.vm), int(host))
+		return s.memFits(int(c.vm), int(host))
 	}
-	d, room := s.memory(int(c.vm)), s.room[host]
-	for t := 0; t < s.s; t++ {
-		out := 0.0
-		for k := t * s.k; k < (t+1)*s.k; k++ {
-			if load[k]+d[k] > room {
-				out += float64(s.chain[k])
-			}
-		}
-		if out > 1-s.q+1e-6 {
-			return false
-		}
-	}
-	return true
+	return s.fitsAmong(load, int(c.vm), int(host))
 }
 
 func (q *line) book(c *candidate, n int) {

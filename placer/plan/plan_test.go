@@ -287,7 +287,7 @@ func oracle(v *fleet.View, p policy.Policy, dest []int, from []int) float64 {
 				}
 				w := float64(v.Weight[s*v.K+k]) * secs / 1000
 				c, cm := host.Cap[schemas.CPU], host.Cap[schemas.Memory]
-				sum += w * (max(0, cpu-c) + float64(p.SoftWeight)*max(0, cpu-float64(p.SoftCapacity)*c))
+				sum += w * (doubtful(cpu, c, float64(p.SoftCapacity)) + float64(p.SoftWeight)*max(0, cpu-float64(p.SoftCapacity)*c))
 				sum += w * max(0, mem-cm) * c / cm
 			}
 			sum += oracleNet(v, h, s, dest, from) * secs
@@ -298,6 +298,17 @@ func oracle(v *fleet.View, p policy.Policy, dest []int, from []int) float64 {
 		total += sum
 	}
 	return total
+}
+
+// doubtful is the mean of what a demand exceeds c by, where the demand is off by up to
+// (1-soft)*c either way: summed, not solved.
+func doubtful(x, c, soft float64) float64 {
+	const n = 2000
+	sum, wide := 0.0, (1-soft)*c
+	for i := range n {
+		sum += max(0, x+wide*(2*(float64(i)+.5)/n-1)-c)
+	}
+	return sum / n
 }
 
 func oracleNet(v *fleet.View, h, s int, dest, from []int) float64 {

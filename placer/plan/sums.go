@@ -36,9 +36,10 @@ type sums struct {
 	cpu, mem             []float32
 	end                  []float32         // memory by place at the end of all moves, in every slot
 	top                  []float32         // s: highest CPU of any path in the slot
-	memTop, endTop       []float32         // highest memory of any path
+	memTop, endTop       []float32         // highest memory of any path, or above it: see exact
 	nd                   [][2]traffic      // Slots: net, disk
-	ndTop                [][2]float64      // highest .9 quantile of net and disk
+	ndTop                [][2]float64      // highest .9 quantile of net and disk, or above it
+	late                 []late            // what mem, end and nd do not count yet
 	limit                [][2]float64      // kB/s; 0 = not limited
 	share, alloc         []float64         // sum of weight times allocation of its VMs; of allocation
 	cost                 []float64         // expected unmet demand, weighted core-seconds
@@ -72,11 +73,14 @@ func newSums(v *fleet.View, p policy.Policy) *sums {
 			s.addGrid(i, int(m.Host), -1, m.From, schemas.Slots)
 			s.addGrid(i, int(m.Dest), 1, m.From, 0)
 			// Its memory is held at both ends until the move is seen to have ended.
+			s.settle(int(m.Host))
 			s.addPath(s.mem, int(m.Host), s.memory(i), 1, m.From)
 			s.addPath(s.end, int(m.Host), s.memory(i), 1, 0)
 		}
 	}
 	for h := range v.Hosts {
+		s.late[h].unsure = true
+		s.exact(h)
 		s.refresh(h)
 	}
 	return s
@@ -113,6 +117,7 @@ func (s *sums) fillHosts() {
 	s.cpu, s.mem, s.end, s.top = make([]float32, nh*s.n), make([]float32, nh*s.n), make([]float32, nh*s.n), make([]float32, nh*s.s)
 	s.capCPU, s.capMem, s.room, s.memTop, s.endTop = make([]float32, nh), make([]float32, nh), make([]float32, nh), make([]float32, nh), make([]float32, nh)
 	s.nd, s.ndTop, s.limit = make([][2]traffic, nh*schemas.Slots), make([][2]float64, nh), make([][2]float64, nh)
+	s.late = make([]late, nh)
 	s.share, s.alloc, s.cost, s.stamp = make([]float64, nh), make([]float64, nh), make([]float64, nh), make([]uint32, nh)
 	for j := range s.grid {
 		s.grid[j] = make([]float32, nh*schemas.Slots*s.k)
@@ -149,13 +154,26 @@ func tops(dst, paths []float32) {
 	}
 }
 
-// refresh recomputes what is cached of a host.
+// refresh recomputes a host's cost after a change.
 func (s *sums) refresh(h int) {
-	tops(s.top[h*s.s:(h+1)*s.s], s.cpu[h*s.n:(h+1)*s.n])
-	s.memTop[h], s.endTop[h] = highest(s.mem[h*s.n:(h+1)*s.n]), highest(s.end[h*s.n:(h+1)*s.n])
-	s.refreshTraffic(h)
 	s.cost[h] = s.hostCost(h, -1, 0, 0, 0)
 	s.stamp[h]++
+}
+
+// addCPU counts VM i's paths on host h, and keeps the highest of each slot.
+func (s *sums) addCPU(i, h int, sign float32, from int) {
+	k := s.k
+	top := s.top[h*s.s : (h+1)*s.s]
+	for t := min(from, s.s); t < s.s; t++ {
+		a := s.cpu[h*s.n+t*k:][:k]
+		d := s.vcpu[i*s.n+t*k:][:len(a)]
+		var x, y uint32
+		for j := range a {
+			a[j] += sign * d[j]
+			x, y = y, max(x, math.Float32bits(a[j]))
+		}
+		top[t] = math.Float32frombits(max(x, y))
+	}
 }
 
 func (s *sums) addPath(dst []float32, h int, d []float32, sign float32, from int) {
@@ -189,11 +207,8 @@ func (s *sums) addGrid(i, h int, sign float32, from, memFrom int) {
 // add counts VM i on host h from slot from on; its memory from slot memFrom on, and at
 // the end of all moves.
 func (s *sums) add(i, h int, sign float64, from, memFrom int) {
-	mem := s.memory(i)
-	s.addPath(s.cpu, h, s.vcpu[i*s.n:(i+1)*s.n], float32(sign), from)
-	s.addPath(s.mem, h, mem, float32(sign), memFrom)
-	s.addPath(s.end, h, mem, float32(sign), 0)
-	s.addTraffic(i, h, sign, from)
+	s.addCPU(i, h, float32(sign), from)
+	s.later(h, change{int32(i), int16(from), int16(memFrom), float32(sign)})
 	s.share[h] += sign * s.vweight[i] * s.valloc[i]
 	s.alloc[h] += sign * s.valloc[i]
 }
@@ -214,7 +229,13 @@ func (s *sums) back(i, a, b, from int) {
 // core-seconds, with VM i (-1: none) added (sign 1) or taken away (sign -1) from
 // slot from on, its memory from slot memFrom on:
 //
-//	sum over slots and scenarios of W * seconds * (max(0, x-C) + alpha*max(0, x-soft*C))
+//	sum over slots and scenarios of W * seconds * (unmet(x) + alpha*max(0, x-soft*C))
+//
+// unmet(x) is the mean of max(0, x+u-C) over u from -(1-soft)*C to (1-soft)*C: a dozen
+// paths are a small sample of what may come, and between them the sum may lie as well.
+// Without it a search finds placements that just miss every path it knows, and are
+// worse on one it does not. It is 0 up to soft*C, x-C from (2-soft)*C on, and a
+// parabola between.
 //
 // Memory, net and disk above capacity count as the same share of the host's cores.
 // Unmet demand weighs what the host's VMs weigh, by allocation, since all of them
@@ -227,11 +248,14 @@ func (s *sums) hostCost(h, i int, sign float32, from, memFrom int) float64 {
 	}
 	c, cm := s.capCPU[h], s.capMem[h]
 	sum := s.cpuOver(h, i, sign, from, c*float32(s.soft), c)
-	bound := s.memTop[h]
+	peak := float32(0)
 	if i >= 0 && sign > 0 {
-		bound += s.vpeak[i]
+		peak = s.vpeak[i]
 	}
-	if bound > cm {
+	if s.memTop[h]+peak > cm {
+		s.exact(h)
+	}
+	if s.memTop[h]+peak > cm {
 		sum += s.memOver(h, i, sign, memFrom) * float64(c) / float64(cm)
 	}
 	for j, limit := range s.limit[h] {
@@ -245,13 +269,18 @@ func (s *sums) hostCost(h, i int, sign float32, from, memFrom int) float64 {
 	return sum
 }
 
-// cpuOver sums w * (excess over c + alpha * excess over soft). A slot in which not
-// even the highest path reaches soft is passed over.
+// cpuOver sums w * (unmet + alpha * excess over soft), where soft may be c: then what is
+// unmet is the excess over c. A slot in which not even the highest path reaches soft is
+// passed over.
 func (s *sums) cpuOver(h, i int, sign float32, from int, soft, c float32) float64 {
 	if i < 0 {
 		from = s.s
 	}
-	gap, k := c-soft, s.k
+	wide, k := 2*(c-soft), s.k
+	bend := float32(0)
+	if wide > 0 {
+		bend = 1 / (2 * wide)
+	}
 	var some, all float32
 	load, top := s.cpu[h*s.n:(h+1)*s.n], s.top[h*s.s:(h+1)*s.s]
 	for t := 0; t < min(from, s.s); t++ {
@@ -261,8 +290,10 @@ func (s *sums) cpuOver(h, i int, sign float32, from int, soft, c float32) float6
 		w := s.w[t*k:][:k]
 		for j, x := range load[t*k:][:k] {
 			e := positive(x - soft)
+			r := positive(e - wide)
 			some += w[j] * e
-			all += w[j] * positive(e-gap)
+			e -= r
+			all += w[j] * (bend*e*e + r)
 		}
 	}
 	if from >= s.s {
@@ -276,8 +307,10 @@ func (s *sums) cpuOver(h, i int, sign float32, from int, soft, c float32) float6
 		w, dt := s.w[t*k:][:k], d[t*k:][:k]
 		for j, x := range load[t*k:][:k] {
 			e := positive(x + sign*dt[j] - soft)
+			r := positive(e - wide)
 			some += w[j] * e
-			all += w[j] * positive(e-gap)
+			e -= r
+			all += w[j] * (bend*e*e + r)
 		}
 	}
 	return float64(s.alpha)*float64(some) + float64(all)
@@ -321,15 +354,21 @@ func (s *sums) leaving(i, a, from int) float64 {
 func (s *sums) joining(i, b, from int) float64 { return s.hostCost(b, i, 1, from, 0) - s.cost[b] }
 
 // memFits reports whether VM i's memory fits on host b at the policy's quantile in
-// every slot of the look-ahead, among the VMs in paths (mem: those that are there at
-// the time; end: those that will be there once all moves are done): the scenarios in
-// which it would not weigh at most 1-q.
-func (s *sums) memFits(paths []float32, top float32, i, b int) bool {
-	room := s.room[b]
-	if top+s.vpeak[i] <= room {
+// every slot of the look-ahead, among those that will be there once all moves are done:
+// the scenarios in which it would not weigh at most 1-q.
+func (s *sums) memFits(i, b int) bool {
+	if s.endTop[b]+s.vpeak[i] <= s.room[b] {
 		return true
 	}
-	load, d := paths[b*s.n:(b+1)*s.n], s.memory(i)
+	if s.exact(b); s.endTop[b]+s.vpeak[i] <= s.room[b] {
+		return true
+	}
+	return s.fitsAmong(s.end[b*s.n:(b+1)*s.n], i, b)
+}
+
+// fitsAmong is memFits among the VMs whose memory is load.
+func (s *sums) fitsAmong(load []float32, i, b int) bool {
+	room, d := s.room[b], s.memory(i)
 	for t := 0; t < s.s; t++ {
 		out := 0.0
 		for k := t * s.k; k < (t+1)*s.k; k++ {

@@ -45,10 +45,9 @@ func (s *sums) terms(h, i int, sign float32, from, memFrom int) (out [5]float64)
 		alloc += float64(sign) * s.valloc[i]
 	}
 	c := s.capCPU[h]
-	// Without the load near capacity, what remains of the sum is what exceeds it.
 	alpha := s.alpha
 	s.alpha = 0
-	out[0] = s.cpuOver(h, i, sign, from, c*float32(s.soft), c)
+	out[0] = s.cpuOver(h, i, sign, from, c, c)
 	s.alpha = alpha
 	out[1] = s.cpuOver(h, i, sign, from, c*float32(s.soft), c) - out[0]
 	out[2] = s.memOver(h, i, sign, memFrom) * float64(c) / float64(s.capMem[h])

@@ -50,7 +50,7 @@ func (s *sums) addTraffic(i, h int, sign float64, from int) {
 	}
 }
 
-func (s *sums) refreshTraffic(h int) {
+func (s *sums) topTraffic(h int) {
 	for j := range s.ndTop[h] {
 		s.ndTop[h][j] = 0
 		if s.limit[h][j] <= 0 {
@@ -66,11 +66,14 @@ func (s *sums) refreshTraffic(h int) {
 // over the look-ahead, in kB. The quantile of a sum is at most the sum of quantiles,
 // so that most hosts need no look.
 func (s *sums) trafficOver(h, i, j int, sign float64, from int, limit float64) float64 {
-	bound := s.ndTop[h][j]
+	more := 0.0
 	if i >= 0 && sign > 0 {
-		bound += s.vtraffic[i][j]
+		more = s.vtraffic[i][j]
 	}
-	if bound <= limit {
+	if s.ndTop[h][j]+more <= limit {
+		return 0
+	}
+	if s.exact(h); s.ndTop[h][j]+more <= limit {
 		return 0
 	}
 	sum := 0.0
@@ -95,6 +98,9 @@ func (s *sums) trafficFits(i, b, from int) (schemas.Resource, bool) {
 	}
 	for j, limit := range s.limit[b] {
 		if limit <= 0 || s.ndTop[b][j]+s.vtraffic[i][j] <= limit {
+			continue
+		}
+		if s.exact(b); s.ndTop[b][j]+s.vtraffic[i][j] <= limit {
 			continue
 		}
 		for t := min(from, s.s); t < s.s; t++ {
