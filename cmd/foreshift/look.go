@@ -30,7 +30,6 @@ func (p *place) watchable(c *cobra.Command) *cobra.Command {
 	f := c.Flags()
 	f.DurationVarP(&p.look.every, "watch", "w", 0, "look again and again until Ctrl-C, so often (--watch=5s); with --json one object a line")
 	f.Lookup("watch").NoOptDefVal = lookDefault.String()
-	f.Lookup("watch").DefValue = "" // "0s" tells nobody anything
 	return c
 }
 

@@ -76,19 +76,21 @@ it off.`,
 	})
 	var at place
 	at.flags(c)
+	c.PersistentPreRunE = at.configure
 	c.AddGroup(groups...)
 	for id, list := range map[string][]*cobra.Command{
 		"look":    {statusCommand(&at), explainCommand(&at), vmCommand(&at), hostCommand(&at), mapCommand(&at), planCommand(&at), replayCommand(&at)},
 		"act":     {pauseCommand(&at), resumeCommand(&at), modeCommand(&at), cordonCommand(&at, "cordon"), cordonCommand(&at, "uncordon"), drainCommand(&at), abortCommand(&at), resolveCommand(&at), policyCommand(&at), calendarCommand(&at)},
 		"try":     {upCommand(&at), labCommand(&at), backtestCommand(), benchCommand()},
-		"set up":  {preflightCommand(&at), streamsCommand(&at), decodeCommand(), versionCommand()},
-		"service": {serviceCommand(&at, "forecaster"), serviceCommand(&at, "placer"), serviceCommand(&at, "actuator"), serviceCommand(&at, "recorder"), serviceCommand(&at, "console")},
+		"set up":  {configCommand(&at), preflightCommand(&at), streamsCommand(&at), decodeCommand(), versionCommand()},
+		"service": {serviceCommand(&at, "forecaster", &serviceOptions{}), serviceCommand(&at, "placer", &serviceOptions{}), serviceCommand(&at, "actuator", &serviceOptions{}), serviceCommand(&at, "recorder", &serviceOptions{}), serviceCommand(&at, "console", &serviceOptions{})},
 	} {
 		for _, sub := range list {
 			sub.GroupID = id
 			c.AddCommand(sub)
 		}
 	}
+	c.AddCommand(referenceCommand())
 	c.SetHelpCommandGroupID("set up")
 	c.SetCompletionCommandGroupID("set up")
 	strict(c)

@@ -18,6 +18,7 @@ import (
 type place struct {
 	state   string // state directory of a running "up", or of keys
 	url     string // of NATS; empty: as the state directory says
+	config  string // configuration file; empty: the installed one, if there is one
 	context string // name of a context of the nats command line
 	json    bool
 	look    looking
@@ -28,6 +29,7 @@ func (p *place) flags(c *cobra.Command) {
 	f.StringVar(&p.state, "state", defaultState(), "state directory: keys and the address of a running one")
 	f.StringVar(&p.url, "nats", "", "address of NATS, when it is not the one of the state directory")
 	f.StringVar(&p.context, "context", "", "find the fleet by a context of the nats command line (or $FORESHIFT_CONTEXT)")
+	f.StringVar(&p.config, "config", "", "configuration file (or $FORESHIFT_CONFIG; default "+filepath.Join(configDir, configFile)+" if there is one)")
 	f.BoolVar(&p.json, "json", false, "print one JSON object on the last line")
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/foreshift/foreshift/actuator"
 	"github.com/foreshift/foreshift/console"
 	"github.com/foreshift/foreshift/forecaster"
+	"github.com/foreshift/foreshift/internal/config"
 	"github.com/foreshift/foreshift/internal/service"
 	"github.com/foreshift/foreshift/placer"
 	"github.com/foreshift/foreshift/schemas"
@@ -40,10 +41,10 @@ var services = map[string]string{
 	"console":    "The web page",
 }
 
-func serviceCommand(at *place, name string) *cobra.Command {
-	var o serviceOptions
+// serviceCommand makes the command of a service; its flags fill o.
+func serviceCommand(at *place, name string, o *serviceOptions) *cobra.Command {
 	c := &cobra.Command{Use: name, Short: services[name], Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
-		return runService(c.Context(), at, name, o)
+		return runService(c, at, name, *o)
 	}}
 	f := c.Flags()
 	f.DurationVar(&o.base, "base-step", schemas.DefaultBase, "length of a base step; the same for all services of a fleet")
@@ -58,20 +59,27 @@ func serviceCommand(at *place, name string) *cobra.Command {
 	return c
 }
 
-func runService(ctx context.Context, at *place, name string, o serviceOptions) error {
+// roleOfService is the role in which a service connects to the bus.
+func roleOfService(name, host string) string {
+	switch name {
+	case "console":
+		return streams.RoleOperator
+	case "actuator":
+		return streams.RoleActuator(schemas.HostID(host))
+	}
+	return name
+}
+
+func runService(c *cobra.Command, at *place, name string, o serviceOptions) error {
+	ctx := c.Context()
+	if faults := o.validate(name); len(faults) > 0 {
+		return usageError{faults}
+	}
 	log, err := service.Logger(os.Stderr, o.log, o.json)
 	if err != nil {
 		return usageError{err}
 	}
-	role := map[string]string{"console": streams.RoleOperator, "actuator": streams.RoleActuator(schemas.HostID(o.host))}[name]
-	if role == "" {
-		role = name
-	}
-	if name == "actuator" {
-		if err := schemas.CheckToken("--host", o.host); err != nil {
-			return usageError{err}
-		}
-	}
+	role := roleOfService(name, o.host)
 	l, err := service.Listen(o.listen)
 	if err != nil {
 		return usageError{err}
@@ -92,7 +100,7 @@ func runService(ctx context.Context, at *place, name string, o serviceOptions) e
 		l.Close()
 		return err
 	}
-	log.Info("started", "service", name, "version", versionText(), "role", role, "base_step", o.base.String(), "listen", "http://"+l.Addr().String())
+	log.Info("started", "service", name, "version", versionText(), "role", role, "listen", "http://"+l.Addr().String(), "settings", strings.Join(config.Effective(c), " "))
 	ctx, cancel := context.WithCancel(ctx)
 	served := make(chan error, 1)
 	go func() { served <- service.Serve(ctx, l, mux); cancel() }()

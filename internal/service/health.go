@@ -70,14 +70,22 @@ func (h *Health) Routes(mux *http.ServeMux, metrics prometheus.Gatherer) {
 // ErrNotLoopback refuses an unguarded listener that others could reach.
 var ErrNotLoopback = errors.New("only a loopback address may be listened on without TLS and authorisation")
 
-// Listen opens a loopback listener; port 0 takes any free one.
-func Listen(address string) (net.Listener, error) {
+// CheckAddress refuses what [Listen] refuses, without opening it.
+func CheckAddress(address string) error {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
-		return nil, fmt.Errorf("listen %q: %w", address, err)
+		return err
 	}
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return nil, fmt.Errorf("listen %q: %w", address, ErrNotLoopback)
+		return ErrNotLoopback
+	}
+	return nil
+}
+
+// Listen opens a loopback listener; port 0 takes any free one.
+func Listen(address string) (net.Listener, error) {
+	if err := CheckAddress(address); err != nil {
+		return nil, fmt.Errorf("listen %q: %w", address, err)
 	}
 	l, err := net.Listen("tcp", address)
 	if err != nil {
