@@ -27,6 +27,9 @@ type Config struct {
 	// never. Default a day of base steps, at least 6 hours.
 	TuneEvery time.Duration
 	Retry     time.Duration // when a publication that never showed up is tried again; default 5 s
+	// LeaseTTL is how long an instance that has died keeps others from taking over its
+	// partitions; real time. Default 2 s.
+	LeaseTTL time.Duration
 	// Lease gives the revision of the lease held, put into every message; nil is 0.
 	Lease func() uint64
 }
@@ -60,6 +63,9 @@ func (c Config) WithDefaults() Config {
 	if c.TuneEvery == 0 {
 		c.TuneEvery = max(schemas.StepsPerDay*c.Base, 6*time.Hour)
 	}
+	if c.LeaseTTL == 0 {
+		c.LeaseTTL = 2 * time.Second
+	}
 	if c.Lease == nil {
 		c.Lease = func() uint64 { return 0 }
 	}
@@ -92,6 +98,9 @@ func (c Config) Validate() error {
 	}
 	if c.Workers < 1 || c.Workers > 1024 {
 		bad("workers", "%d is not within 1..1024", c.Workers)
+	}
+	if c.LeaseTTL < 200*time.Millisecond || c.LeaseTTL > time.Minute {
+		bad("lease_ttl", "%v is not within 200ms..1m", c.LeaseTTL)
 	}
 	if c.Retry <= 0 {
 		bad("retry", "%v must be above 0", c.Retry)

@@ -14,8 +14,16 @@ import (
 
 // Decider is the forecaster's pure heart. It is owned by one goroutine.
 type Decider struct {
-	cfg   Config
-	owned [schemas.Partitions]bool
+	cfg      Config
+	owned    [schemas.Partitions]bool
+	share    [schemas.Partitions]stage  // how far each partition has been taken over
+	live     [schemas.Partitions]bool   // whose samples are folded as they come
+	again    [schemas.Partitions]bool   // forecast at the next Tick, though no step has closed
+	read     uint64                     // sequence of METRICS folded last
+	from     [schemas.Partitions]uint64 // sequence of METRICS folded before a partition went live
+	mostFrom uint64                     // highest of them
+	mask     [schemas.Partitions]bool   // scratch
+	leases   [schemas.Partitions]uint64 // by which each is owned; 0 = by that of all
 
 	acc   *window.Accumulator // of METRICS
 	store *window.Store       // of STEPS, and of what was closed here
@@ -95,8 +103,9 @@ func NewDecider(cfg Config) (*Decider, error) {
 	for r := range schemas.Resource(schemas.NumResources) {
 		d.lanes = append(d.lanes, newLane(r))
 	}
+	d.acc.SetKnown(d.madeOf)
 	for p := range d.owned {
-		d.owned[p] = true
+		d.owned[p], d.live[p], d.share[p] = true, true, filled
 		d.parts[p].ring = make([]stepRec, cfg.lateSteps()+16)
 	}
 	return d, nil
@@ -132,7 +141,8 @@ func (d *Decider) Stats() Stats {
 func (d *Decider) Apply(e streams.Event) error {
 	switch m := e.Msg.(type) {
 	case *schemas.Metrics:
-		d.acc.Fold(m, e.Time)
+		d.acc.FoldOf(m, e.Time, e.Seq, d.liveFor(e.Seq))
+		d.read = max(d.read, e.Seq)
 	case *schemas.Steps:
 		return d.foldSteps(m, e)
 	case *schemas.Command, *schemas.Outcome, *schemas.Effect:
@@ -156,6 +166,9 @@ func (d *Decider) foldSteps(m *schemas.Steps, e streams.Event) error {
 	if ahead := schemas.StepAt(schemas.Time(e.Time), d.cfg.Base) + 2; m.Step > ahead {
 		return fmt.Errorf("forecaster: step %d lies in the future of stream time (step %d)", m.Step, ahead-2)
 	}
+	if d.share[m.Partition] == foreign {
+		return nil
+	}
 	p := &d.parts[m.Partition]
 	rec := p.at(m.Step)
 	ours := rec != nil && rec.own && rec.revision == m.Revision && rec.lease == m.Lease
@@ -163,7 +176,7 @@ func (d *Decider) foldSteps(m *schemas.Steps, e streams.Event) error {
 		d.foldRows(m, rec, e.Time, e.Seq <= p.restored)
 	}
 	if rec = p.rec(m.Step); rec != nil && !ours && newer(m.Revision, m.Lease, rec) {
-		*rec = stepRec{step: m.Step, known: true, revision: m.Revision, lease: m.Lease, stored: e.Time}
+		*rec = stepRec{step: m.Step, known: true, revision: m.Revision, lease: m.Lease, stored: e.Time, read: m.Metrics}
 	} else if rec != nil {
 		rec.stored = max(rec.stored, e.Time)
 	}
@@ -222,7 +235,11 @@ func (d *Decider) put(row *window.Row) {
 		d.stats.Dropped++
 		return
 	}
-	st := d.state(d.store.Get(row.VM))
+	v := d.store.Get(row.VM)
+	if d.share[v.Partition] < active {
+		return
+	}
+	st := d.state(v)
 	if d.made && row.Step <= d.observed {
 		st.dirty = true
 	}
@@ -284,9 +301,9 @@ func (d *Decider) Tick(cut streams.Cut) []streams.Out {
 		d.evict()
 	}
 	outs = d.publish(outs, lease)
-	if fresh {
+	if fresh || d.made && d.observed < d.closed && d.ownsAny() {
 		outs = d.issue(outs, lease)
-		outs = d.effects(outs, lease)
+		return d.effects(outs, lease)
 	}
-	return outs
+	return d.reissue(outs, lease)
 }

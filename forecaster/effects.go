@@ -107,7 +107,7 @@ func (d *Decider) effects(outs []streams.Out, lease uint64) []streams.Out {
 			d.stats.Unjudged++
 			continue
 		}
-		if d.closed < m.Due() || !d.owned[w.VM.Partition()] || f.open[w.VM] != "" || d.closed-f.told[w.Command] < resend && f.told[w.Command] != 0 {
+		if d.closed < m.Due() || !d.owned[w.VM.Partition()] || d.share[w.VM.Partition()] < filled || f.open[w.VM] != "" || d.closed-f.told[w.Command] < resend && f.told[w.Command] != 0 {
 			continue
 		}
 		if all == nil {

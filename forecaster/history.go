@@ -15,6 +15,7 @@ type partition struct {
 	queue    []*schemas.Steps // closed, not yet seen in the stream; the first may be under way
 	sentAt   int64            // ns, when; 0 = not under way
 	ring     []stepRec        // newest message per step, by step
+	stale    bool             // what is here may lack samples: to be loaded anew before it is owned
 }
 
 // stepRec is the newest message of one step of a partition.
@@ -24,7 +25,16 @@ type stepRec struct {
 	own      bool // made here
 	revision int
 	lease    uint64
-	stored   int64 // ns, stream time of the newest message seen
+	stored   int64  // ns, stream time of the newest message seen
+	read     uint64 // sequence of METRICS that its owner had read; 0 = not told
+}
+
+// has reports whether a row gathered here, or a part of it, went into the message.
+func (r *stepRec) has(row *window.Row) bool {
+	if r.read != 0 && row.First != 0 {
+		return row.First <= r.read
+	}
+	return row.Stored <= r.stored
 }
 
 // maxQueue bounds the steps messages that wait per partition.
@@ -64,20 +74,30 @@ func newer(revision int, lease uint64, r *stepRec) bool {
 // close takes what was gathered up to the step and makes steps messages of it.
 func (d *Decider) close(upTo schemas.Step, lease uint64) {
 	for part := range d.parts {
-		limit := upTo
-		if !d.owned[part] {
-			limit -= handOver
-			d.parts[part].queue, d.parts[part].sentAt = nil, 0
-		}
-		d.rows = d.acc.Take(part, limit, d.rows[:0])
 		if d.owned[part] {
-			d.record(part, d.rows, lease)
-		} else {
-			d.stats.Known += uint64(len(d.rows))
+			if d.share[part] >= active {
+				d.closePart(part, upTo, lease)
+			}
+			continue
+		}
+		p := &d.parts[part]
+		p.stale = p.stale || len(p.queue) > 0 // closed, and the samples are gone
+		p.queue, p.sentAt = nil, 0
+		d.rows = d.acc.Take(part, upTo-handOver, d.rows[:0])
+		d.stats.Known += uint64(len(d.rows))
+		for i := range d.rows { // the owner has it, or nobody
+			r := p.at(d.rows[i].Step)
+			p.stale = p.stale || r == nil || r.read != 0 && d.rows[i].Read > r.read
 		}
 	}
 	d.closed, d.any = upTo, true
 	d.acc.Close(upTo)
+}
+
+// closePart does it for one partition that is owned.
+func (d *Decider) closePart(part int, upTo schemas.Step, lease uint64) {
+	d.rows = d.acc.Take(part, upTo, d.rows[:0])
+	d.record(part, d.rows, d.leaseOf(part, lease))
 }
 
 // record makes one message for each step of the rows, which are sorted by step.
@@ -113,7 +133,7 @@ func (d *Decider) record(part int, rows []window.Row, lease uint64) {
 		if len(m.VM) == 0 {
 			continue
 		}
-		*rec = stepRec{step: step, known: true, own: true, revision: revision, lease: lease, stored: rec.stored}
+		*rec = stepRec{step: step, known: true, own: true, revision: revision, lease: lease, stored: rec.stored, read: d.readOf(part)}
 		d.enqueue(p, m)
 	}
 }
@@ -127,7 +147,10 @@ func (d *Decider) combine(row *window.Row, rec *stepRec) bool {
 		return true
 	}
 	// What another closed after these samples were stored has them in it.
-	if !rec.own && row.Stored <= rec.stored {
+	if !rec.own && rec.has(row) {
+		if rec.read != 0 && row.Read > rec.read { // part of it is news: only a second reading tells
+			d.parts[v.Partition].stale = true
+		}
 		d.stats.Known++
 		return false
 	}
@@ -142,7 +165,7 @@ func (d *Decider) combine(row *window.Row, rec *stepRec) bool {
 }
 
 func (d *Decider) newSteps(part int, step schemas.Step, revision int, lease uint64) *schemas.Steps {
-	return &schemas.Steps{Partition: part, Step: step, Revision: revision, Lease: lease, Base: d.cfg.Base}
+	return &schemas.Steps{Partition: part, Step: step, Revision: revision, Lease: lease, Base: d.cfg.Base, Metrics: d.readOf(part)}
 }
 
 func appendRow(m *schemas.Steps, r *window.Row) {
@@ -188,6 +211,7 @@ func (d *Decider) publish(outs []streams.Out, lease uint64) []streams.Out {
 		}
 		m := p.queue[0]
 		p.sentAt = d.now
+		lease := d.leaseOf(part, lease)
 		subject := streams.SubjectSteps(part)
 		outs = append(outs, streams.Out{Subject: subject, ID: fmt.Sprintf("%d.%d.%d", part, m.Step, m.Revision),
 			Msg: m, Lease: lease, Expect: &streams.Expect{Filter: subject, Seq: p.last}})
@@ -212,6 +236,10 @@ func (d *Decider) settle(p *partition, m *schemas.Steps, ours bool) {
 		d.stats.LostRaces++
 	}
 	if first.Step != m.Step || ours {
+		return
+	}
+	if m.Metrics != 0 { // who had read what is told by sequence alone: begin again from there
+		p.stale = true
 		return
 	}
 	// The same step by another owner: only what it lacks is still news, and it needs

@@ -35,6 +35,9 @@ func (d *Decider) issue(outs []streams.Out, lease uint64) []streams.Out {
 	idle := !slices.Contains(d.owned[:], true)
 	if idle {
 		upTo--
+		if !slices.ContainsFunc(d.share[:], func(s stage) bool { return s >= active }) {
+			return outs
+		}
 	}
 	if d.made && upTo <= d.observed {
 		return outs
@@ -53,7 +56,14 @@ func (d *Decider) issue(outs []streams.Out, lease uint64) []streams.Out {
 	if idle && !d.lanes[0].bank.Captures(upTo) {
 		return outs
 	}
-	batches := d.batches(lease)
+	batches := d.batches(lease, nil)
+	clear(d.again[:])
+	return d.forecast(outs, batches, idle)
+}
+
+// forecast fills the batches and makes their messages; who is idle only remembers what
+// it would have said.
+func (d *Decider) forecast(outs []streams.Out, batches []*batch, idle bool) []streams.Out {
 	together(d.cfg.Workers, len(d.lanes), func(i int) {
 		d.lanes[i].forecast(d, batches)
 	})
@@ -67,13 +77,16 @@ func (d *Decider) issue(outs []streams.Out, lease uint64) []streams.Out {
 			d.lanes[i].estimate(d, b.m, b.vms, b.chances)
 		}
 	})
-	return d.send(outs, batches, lease)
+	return d.send(outs, batches)
 }
 
 // gather lists the VMs with rows.
 func (d *Decider) gather() {
 	d.list = d.list[:0]
 	for part := range d.parts {
+		if d.share[part] < active {
+			continue
+		}
 		for _, v := range d.store.Partition(part) {
 			if v.W.Len() > 0 {
 				d.list = append(d.list, v)
@@ -122,7 +135,7 @@ func (d *Decider) observe(upTo schemas.Step) {
 func (d *Decider) turns(now schemas.Step) {
 	d.queue = d.queue[:0]
 	for _, v := range d.list {
-		if d.vms[v.Slot].dirty {
+		if d.vms[v.Slot].dirty && d.share[v.Partition] == filled {
 			d.queue = append(d.queue, v)
 		}
 	}
@@ -174,12 +187,14 @@ type batch struct {
 
 // batches makes room for the forecasts of all VMs that are ready, in owned partitions;
 // when none is owned, of all.
-func (d *Decider) batches(lease uint64) (out []*batch) {
+// Only those of the given partitions when there are any.
+func (d *Decider) batches(lease uint64, only *[schemas.Partitions]bool) (out []*batch) {
 	idle := !slices.Contains(d.owned[:], true)
 	for part := range d.parts {
-		if !d.owned[part] && !idle {
+		if !d.owned[part] && !idle || d.share[part] < active || only != nil && !only[part] {
 			continue
 		}
+		lease := d.leaseOf(part, lease)
 		var ready []*window.VM
 		for _, v := range d.store.Partition(part) {
 			if d.ready(v) {
@@ -281,12 +296,13 @@ func (d *Decider) paths(batches []*batch) {
 
 // send makes the messages: forecasts in chunks by partition, each followed by the
 // pressures of its VMs that are worth telling.
-func (d *Decider) send(outs []streams.Out, batches []*batch, lease uint64) []streams.Out {
+func (d *Decider) send(outs []streams.Out, batches []*batch) []streams.Out {
 	for len(batches) > 0 {
 		n := 1
 		for n < len(batches) && batches[n].part == batches[0].part {
 			n++
 		}
+		lease := batches[0].m.Lease
 		for i, b := range batches[:n] {
 			b.m.Chunk, b.m.Chunks = i, n
 			outs = append(outs, streams.Out{Subject: streams.SubjectForecasts(b.part),

@@ -74,7 +74,7 @@ func (l *lane) refit(d *Decider, now schemas.Step) {
 		st := &d.vms[v.Slot]
 		w := v.W.View()
 		key := model.Key{VM: v.ID, Resource: l.r}
-		if st.dirty && !st.turn || !st.dirty && model.Due(key, w.First, now) != now {
+		if d.share[v.Partition] < filled || st.dirty && !st.turn || !st.dirty && model.Due(key, w.First, now) != now {
 			continue
 		}
 		l.x = w.Series(l.r, l.x)
@@ -114,7 +114,7 @@ func (l *lane) learn(d *Decider, now schemas.Step) {
 		in := pressure.Input{Limit: l.limit(d, v), Resource: l.r, Long: &st.long[l.r]}
 		due := (now+schemas.Step(st.id[0]))%pressure.LearnEvery == 0
 		came := st.turn && !st.taught && v.W.Len() >= schemas.StepsPerDay
-		if in.Limit == 0 || !came && !due {
+		if in.Limit == 0 || !came && !due || d.share[v.Partition] < filled {
 			continue
 		}
 		w := v.W.View()

@@ -18,7 +18,7 @@ import (
 // head; then xxhash64 of all before it.
 
 // snapshotVersion is the version of the snapshot's layout.
-const snapshotVersion = 2
+const snapshotVersion = 3
 
 // header is the small part of a snapshot.
 type header struct {
@@ -26,6 +26,7 @@ type header struct {
 	Base     int64
 	Late     int
 	Now      int64
+	Read     uint64
 	Closed   schemas.Step
 	Any      bool
 	Issued   schemas.Step
@@ -51,6 +52,7 @@ type recState struct {
 	Revision int
 	Lease    uint64
 	Stored   int64
+	Read     uint64
 }
 
 type vmSaved struct {
@@ -67,7 +69,7 @@ type vmSaved struct {
 // way, open steps, and all that was learnt. Windows are not in it: they are restored by
 // folding the last 8 days of STEPS again after Restore.
 func (d *Decider) AppendSnapshot(b []byte) []byte {
-	h := header{Version: snapshotVersion, Base: int64(d.cfg.Base), Late: d.cfg.lateSteps(), Now: d.now,
+	h := header{Version: snapshotVersion, Base: int64(d.cfg.Base), Late: d.cfg.lateSteps(), Now: d.now, Read: d.read,
 		Closed: d.closed, Any: d.any, Issued: d.issued, Made: d.made, Observed: d.observed,
 		InForce: d.models.list(), Waiting: d.models.waiting}
 	for i := range d.parts {
@@ -109,7 +111,7 @@ func (d *Decider) savePart(i int) partState {
 	}
 	for _, r := range p.ring {
 		if r.known {
-			s.Recs = append(s.Recs, recState{r.step, r.own, r.revision, r.lease, r.stored})
+			s.Recs = append(s.Recs, recState{r.step, r.own, r.revision, r.lease, r.stored, r.read})
 		}
 	}
 	return s
@@ -182,6 +184,7 @@ func (d *Decider) restore(b []byte) error {
 	if len(b) != 0 {
 		return fmt.Errorf("%d bytes too many", len(b))
 	}
+	d.read = h.Read
 	d.now, d.closed, d.any, d.issued, d.made, d.observed = h.Now, h.Closed, h.Any, h.Issued, h.Made, h.Observed
 	if err := d.models.restore(d, h.InForce, h.Waiting); err != nil {
 		return err
@@ -228,7 +231,7 @@ func (d *Decider) restorePart(s *partState) error {
 			return fmt.Errorf("partition %d: step %d", s.Partition, r.Step)
 		}
 		if rec := p.rec(r.Step); rec != nil {
-			*rec = stepRec{step: r.Step, known: true, own: r.Own, revision: r.Revision, lease: r.Lease, stored: r.Stored}
+			*rec = stepRec{step: r.Step, known: true, own: r.Own, revision: r.Revision, lease: r.Lease, stored: r.Stored, read: r.Read}
 		}
 	}
 	for i, enc := range s.Queue {

@@ -36,12 +36,13 @@ func ArrowDocs(k Kind) ArrowDoc {
 		d.Columns[colInterval] = ColumnDoc{"seconds", "length of the interval the rates are over", true}
 	case KindSteps:
 		d.Metadata = map[string]string{
-			"schema":    schemaDoc,
-			"partition": "xxhash64 of the VM's UUID text modulo 64",
-			"step":      "index of the base step: Unix time divided by its length",
-			"revision":  "0 at first, counts up for samples that came late",
-			"lease":     "revision of the lease of the owner that closed the step",
-			"base_ns":   "length of the base step in nanoseconds",
+			"schema":      schemaDoc,
+			"partition":   "xxhash64 of the VM's UUID text modulo 64",
+			"step":        "index of the base step: Unix time divided by its length",
+			"revision":    "0 at first, counts up for samples that came late",
+			"lease":       "revision of the lease of the owner that closed the step",
+			"metrics_seq": "sequence of METRICS up to which the owner had read when it closed the step; absent: not told",
+			"base_ns":     "length of the base step in nanoseconds",
 		}
 		d.Columns[colCoverage] = ColumnDoc{"ratio", "share of the step that samples covered, 0..1", true}
 	case KindForecasts:

@@ -49,7 +49,7 @@ var (
 // specs is the registry, in the order of the design's table of streams.
 var specs = []Spec{
 	{KindMetrics, 1, 0, Arrow, "samples of a host and its VMs", func() Message { return new(Metrics) }},
-	{KindSteps, 1, 0, Arrow, "closed base steps of a partition", func() Message { return new(Steps) }},
+	{KindSteps, 1, 1, Arrow, "closed base steps of a partition", func() Message { return new(Steps) }},
 	{KindForecasts, 1, 0, Arrow, "predictive distributions and joint scenarios", func() Message { return new(Forecasts) }},
 	{KindCapacityHost, 1, 0, JSON, "what a host has and whom it carries", func() Message { return new(CapacityHost) }},
 	{KindCapacityLink, 1, 1, JSON, "what a link between two sites carries", func() Message { return new(CapacityLink) }},

@@ -128,6 +128,7 @@ func (m *Steps) jsonLines() ([]byte, error) {
 		w.whole("partition", int64(m.Partition))
 		w.whole("revision", int64(m.Revision))
 		w.unsigned("lease", m.Lease)
+		w.unsigned("metrics_seq", m.Metrics)
 		w.text(colVM, v.String())
 		w.text(colHost, string(m.Host[i]))
 		w.cell(colCoverage, m.Coverage, i)

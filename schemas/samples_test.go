@@ -74,7 +74,7 @@ func sampleMetrics(n int) *Metrics {
 
 func sampleSteps(n int) *Steps {
 	r := rand.New(rand.NewPCG(2, uint64(n)))
-	m := &Steps{Partition: 17, Step: sampleStep, Revision: 1, Lease: 9, Base: sampleBase, VM: vmsIn(17, n)}
+	m := &Steps{Partition: 17, Step: sampleStep, Revision: 1, Lease: 9, Base: sampleBase, Metrics: 4711, VM: vmsIn(17, n)}
 	for i := 0; i < n; i++ {
 		m.Host = append(m.Host, HostID(fmt.Sprintf("host-%d", i%3)))
 		m.Coverage = append(m.Coverage, 1-float32(i%4)/4)

@@ -35,6 +35,10 @@ type Steps struct {
 	Revision  int           // 0 at first, then 1.. for samples that came late
 	Lease     uint64        // lease revision of the owner that closed the step
 	Base      time.Duration // length of the base step
+	// Metrics is the sequence of METRICS up to which the owner had read when it closed
+	// the step: samples of the step up to there are in it, later ones are not. 0 = not
+	// told (before version 1.1, and imported history).
+	Metrics uint64
 
 	VM       []VMID
 	Host     []HostID

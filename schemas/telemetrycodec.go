@@ -177,6 +177,9 @@ func (m *Steps) encode() ([]byte, error) {
 	s.meta("revision", strconv.Itoa(m.Revision))
 	s.meta("lease", strconv.FormatUint(m.Lease, 10))
 	s.meta("base_ns", strconv.FormatInt(int64(m.Base), 10))
+	if m.Metrics != 0 {
+		s.meta("metrics_seq", strconv.FormatUint(m.Metrics, 10))
+	}
 	s.vms(colVM, m.VM)
 	s.hosts(colHost, m.Host)
 	s.required(colCoverage, m.Coverage)
@@ -198,6 +201,9 @@ func (m *Steps) decode(b []byte) (err error) {
 	md.schema()
 	m.Partition, m.Step, m.Revision = md.small("partition"), Step(md.signed("step")), md.small("revision")
 	m.Lease, m.Base = md.unsigned("lease"), time.Duration(md.signed("base_ns"))
+	if _, told := bt.meta["metrics_seq"]; told {
+		m.Metrics = md.unsigned("metrics_seq")
+	}
 	if md.err != nil {
 		return md.err
 	}

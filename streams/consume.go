@@ -90,15 +90,25 @@ func (b *Bus) Consume(ctx context.Context, service string, in Input, handle func
 
 // read is Consume with the news of having caught up.
 func (b *Bus) read(ctx context.Context, service string, in Input, verify bool, handle func(arrival)) error {
+	_, err := b.readTo(ctx, service, in, verify, handle)
+	return err
+}
+
+// readTo is read; it also gives the last sequence of the stream when it was opened.
+func (b *Bus) readTo(ctx context.Context, service string, in Input, verify bool, handle func(arrival)) (last uint64, err error) {
 	src, err := b.source(&in)
 	if err != nil {
-		return fmt.Errorf("%s: %w", service, err)
+		return 0, fmt.Errorf("%s: %w", service, err)
 	}
 	it, err := b.open(ctx, src)
 	if err != nil {
-		return fmt.Errorf("%s: read %s: %w", service, in.Stream, err)
+		return 0, fmt.Errorf("%s: read %s: %w", service, in.Stream, err)
 	}
 	defer it.stop()
+	return it.last, b.drain(ctx, service, src, in, it, verify, handle)
+}
+
+func (b *Bus) drain(ctx context.Context, service string, src *source, in Input, it *iterator, verify bool, handle func(arrival)) error {
 	count := b.metrics.received.WithLabelValues(service, in.Stream)
 	left := int64(it.pending)
 	behind := left > 0

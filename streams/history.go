@@ -37,3 +37,29 @@ func (b *Bus) History(ctx context.Context, in Input) ([]Event, error) {
 	}
 	return out[max(0, len(out)-maxHistory):], nil
 }
+
+// Scan hands the messages of a part of a stream to handle, in order, up to what it held
+// when asked, and gives the stream's last sequence then. Signatures are not checked and
+// messages that cannot be decoded become dead letters.
+func (b *Bus) Scan(ctx context.Context, in Input, handle func(Event)) (last uint64, err error) {
+	inner, cancel := context.WithCancel(ctx)
+	defer cancel()
+	complete := false
+	last, err = b.readTo(inner, b.Role, in, false, func(a arrival) {
+		switch {
+		case complete:
+		case a.caughtUp:
+			complete = true
+			cancel()
+		default:
+			handle(a.event)
+		}
+	})
+	if err != nil {
+		return 0, fmt.Errorf("scan of %w", err)
+	}
+	if !complete {
+		return 0, fmt.Errorf("scan of %s: %w", in.Stream, context.Cause(ctx))
+	}
+	return last, nil
+}

@@ -76,7 +76,7 @@ var roles = []role{
 		Tel: {writes: []string{"metrics.%h", "capacity.host.%h", "capacity.link.*.*", "$KV.hosts.%h", "$KV.vms.*", "$KV.leases.>"}, gets: leases}}},
 	{RoleForecaster, "forecasts, and tells who outgrows its own allocation", false, map[Account]access{
 		Tel: {writes: []string{"steps.*", "forecasts.*", "pressure.vm.*.own_limit", "models.*.*", "$KV.leases.>"},
-			reads: []string{Metrics, Steps, External, Models, "KV_" + BucketVMs}, gets: leases, objects: []string{ObjectSnapshots, ObjectModels}},
+			reads: []string{Metrics, Steps, External, Models, "KV_" + BucketVMs, "KV_" + BucketLeases}, objects: []string{ObjectSnapshots, ObjectModels}},
 		Ctrl: {writes: []string{"migrations.*.effect"}, reads: []string{Migrations}}}},
 	{RolePlacer, "decides what moves", true, map[Account]access{
 		Tel: {writes: []string{"pressure.vm.*.host_contention", "pressure.host.*", "benefit.*", "shortfall.*", "$KV.leases.>"},

@@ -114,6 +114,21 @@ func (b *Bus) Snapshot(ctx context.Context, name string) (state []byte, cut Cut,
 	return s.state, s.cut, nil
 }
 
+// PutSnapshot stores a state and what it has seen under a name, compressed.
+func (b *Bus) PutSnapshot(ctx context.Context, name string, cut Cut, state []byte) error {
+	body, err := snapshotBody(cut, func(b []byte) []byte { return append(b, state...) })
+	if err == nil {
+		var data []byte
+		if data, err = encodeSnapshot(body); err == nil {
+			err = b.PutObject(ctx, ObjectSnapshots, name, data)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("snapshot %s: %w", name, err)
+	}
+	return nil
+}
+
 // keepSnapshot takes a snapshot; compressed and stored it is in the background, where
 // ctx ends it. While one is on its way no other is taken.
 func (sh *shell) keepSnapshot(ctx context.Context) {

@@ -59,12 +59,12 @@ func TestWrongUseSaysWhatToDo(t *testing.T) {
 
 func TestDecode(t *testing.T) {
 	golden := filepath.Join("..", "..", "schemas", "testdata", "golden")
-	for _, kind := range []string{"metrics", "steps", "forecasts"} {
-		b, err := os.ReadFile(filepath.Join(golden, kind+".v1.0.arrow"))
+	for kind, version := range map[string]string{"metrics": ".v1.0", "steps": ".v1.1", "forecasts": ".v1.0"} {
+		b, err := os.ReadFile(filepath.Join(golden, kind+version+".arrow"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		want, err := os.ReadFile(filepath.Join(golden, kind+".v1.0.lines"))
+		want, err := os.ReadFile(filepath.Join(golden, kind+version+".lines"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -28,6 +28,7 @@ type Counts struct {
 	Duplicate uint64 // dropped: seen before
 	Invalid   uint64 // dropped: no interval, or nothing in it
 	Full      uint64 // dropped: more VMs than the bound
+	Known     uint64 // parts dropped: the step they belong to was made with them
 	Standby   uint64 // dropped: a paused copy of a VM that runs elsewhere
 }
 
@@ -38,7 +39,9 @@ const subslots = 64
 // that is to be corrected.
 type cell struct {
 	step   schemas.Step
-	stored int64        // newest stream time
+	stored int64  // newest stream time
+	first  uint64 // lowest and highest sequence that went in; 0 = not told
+	read   uint64
 	newest schemas.Time // of the sample that gave host and allocation
 	cover  float64      // share of the step covered, all columns
 	max    [2]float32   // cpu, mem
@@ -80,8 +83,13 @@ type Accumulator struct {
 	byID   map[schemas.VMID]*pending
 	parts  [schemas.Partitions][]*pending // sorted by id
 	free   []*pending
+	known  Known
 	Counts Counts
 }
+
+// Known tells up to which sequence of the metrics a step of a partition has been made
+// from them already: samples up to there are in it. 0 when nothing is known.
+type Known func(part int, s schemas.Step) uint64
 
 // NewAccumulator needs Base, Late and VMs above zero.
 func NewAccumulator(mem memory.Allocator, lim Limits) *Accumulator {
@@ -97,17 +105,24 @@ func (a *Accumulator) Len() int { return len(a.byID) }
 // Fold takes the rows of a message that was stored at stream time stored (ns).
 // Rows of the host itself (zero VMID) are not for forecasts and are passed over.
 // It does not allocate once its VMs are known.
-func (a *Accumulator) Fold(m *schemas.Metrics, stored int64) {
+func (a *Accumulator) Fold(m *schemas.Metrics, stored int64) { a.FoldOf(m, stored, 0, nil) }
+
+// SetKnown sets what is asked before a sample is added to a step.
+func (a *Accumulator) SetKnown(k Known) { a.known = k }
+
+// FoldOf is Fold of the message with sequence seq (0: not told) for the partitions
+// that are true alone; nil is all.
+func (a *Accumulator) FoldOf(m *schemas.Metrics, stored int64, seq uint64, of *[schemas.Partitions]bool) {
 	a.now = max(a.now, stored)
 	for i, id := range m.VM {
-		if id.IsZero() {
+		if id.IsZero() || of != nil && !of[id.Partition()] {
 			continue
 		}
-		a.row(m, i, id, stored)
+		a.row(m, i, id, stored, seq)
 	}
 }
 
-func (a *Accumulator) row(m *schemas.Metrics, i int, id schemas.VMID, stored int64) {
+func (a *Accumulator) row(m *schemas.Metrics, i int, id schemas.VMID, stored int64, seq uint64) {
 	t := m.Time[i]
 	width := int64(float64(m.IntervalS[i]) * 1e9)
 	width = min(width, int64(a.lim.Base)*int64(a.lim.Late))
@@ -158,7 +173,7 @@ func (a *Accumulator) row(m *schemas.Metrics, i int, id schemas.VMID, stored int
 	}
 	p.latest = max(p.latest, t)
 	p.insert(t, value(m, schemas.ColCPU, i), value(m, schemas.ColMem, i))
-	p.share(m, i, t, width, last, stored, a.lim)
+	a.share(p, m, i, t, width, last, stored, seq)
 }
 
 // value is a column's value in row i, NaN where the message has no such column.
@@ -193,7 +208,8 @@ func (a *Accumulator) add(id schemas.VMID) *pending {
 }
 
 // share adds the sample's overlap to each base step it touches.
-func (p *pending) share(m *schemas.Metrics, i int, t schemas.Time, width int64, last schemas.Step, stored int64, lim Limits) {
+func (a *Accumulator) share(p *pending, m *schemas.Metrics, i int, t schemas.Time, width int64, last schemas.Step, stored int64, seq uint64) {
+	lim := a.lim
 	from := t - schemas.Time(width)
 	for s := last; ; s-- {
 		lo, hi := max(from, s.Start(lim.Base)), min(t, s.End(lim.Base))
@@ -203,6 +219,10 @@ func (p *pending) share(m *schemas.Metrics, i int, t schemas.Time, width int64, 
 		oldest := schemas.StepAt(schemas.Time(stored), lim.Base) - schemas.Step(lim.Late)
 		if s < oldest {
 			return
+		}
+		if seq != 0 && a.known != nil && seq <= a.known(p.part, s) {
+			a.Counts.Known++
+			continue
 		}
 		f := float64(hi-lo) / float64(lim.Base)
 		c := p.cell(s)
@@ -225,6 +245,10 @@ func (p *pending) share(m *schemas.Metrics, i int, t schemas.Time, width int64, 
 		c.cover += f
 		c.flags |= m.Flags[i]
 		c.stored = max(c.stored, stored)
+		c.read = max(c.read, seq)
+		if c.first == 0 || seq < c.first {
+			c.first = seq
+		}
 		if t >= c.newest {
 			c.newest, c.host = t, m.Host
 			c.alloc = [2]float32{m.AllocCPU[i], m.AllocMem[i]}
@@ -260,7 +284,7 @@ func larger(a, b float32) float32 {
 // row makes the closed row of a cell.
 func (p *pending) row(c *cell, dst *Row) {
 	*dst = Row{VM: p.id, Host: c.host, Step: c.step, Coverage: float32(min(1, c.cover)), Flags: c.flags,
-		AllocCPU: c.alloc[0], AllocMem: c.alloc[1], Stored: c.stored}
+		AllocCPU: c.alloc[0], AllocMem: c.alloc[1], Stored: c.stored, First: c.first, Read: c.read}
 	for k := range c.sum {
 		dst.V[k] = schemas.NaN()
 		if w := c.weight(k); w > 0 {
@@ -295,6 +319,16 @@ func (a *Accumulator) Close(s schemas.Step) {
 	if !a.any || s > a.closed {
 		a.any, a.closed = true, s
 	}
+}
+
+// Drop forgets the VMs of a partition.
+func (a *Accumulator) Drop(part int) {
+	for _, p := range a.parts[part] {
+		delete(a.byID, p.id)
+		a.free = append(a.free, p)
+	}
+	clear(a.parts[part])
+	a.parts[part] = a.parts[part][:0]
 }
 
 // Oldest is the oldest step with something gathered; ok is false when there is none.

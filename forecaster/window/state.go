@@ -8,7 +8,7 @@ import (
 	"github.com/foreshift/foreshift/schemas"
 )
 
-const stateVersion = 1
+const stateVersion = 2
 
 // AppendState writes what was gathered and not handed out yet, and what is needed to
 // tell doubles. Of the last hour only the samples of open steps are kept: for closed
@@ -58,7 +58,7 @@ func (p *pending) appendState(b []byte, a *Accumulator) []byte {
 			b = u64(u64(b, math.Float64bits(c.sum[k])), math.Float64bits(c.missed[k]))
 		}
 		b = u64(f32(f32(f32(f32(b, c.max[0]), c.max[1]), c.alloc[0]), c.alloc[1]), math.Float64bits(c.cover))
-		b = append(text(b, string(c.host)), byte(c.flags))
+		b = append(text(u64(u64(b, c.first), c.read), string(c.host)), byte(c.flags))
 	}
 	return b
 }
@@ -121,6 +121,7 @@ func (p *pending) load(r *reader) error {
 		}
 		c.max[0], c.max[1], c.alloc[0], c.alloc[1] = r.f32(), r.f32(), r.f32(), r.f32()
 		c.cover = math.Float64frombits(r.u64())
+		c.first, c.read = r.u64(), r.u64()
 		c.host = schemas.HostID(r.text())
 		c.flags = schemas.Flags(r.byte())
 		p.cells = append(p.cells, c)

@@ -120,3 +120,15 @@ func (s *Store) Evict(now schemas.Step, gone func(*VM)) {
 		s.parts[p] = kept
 	}
 }
+
+// Drop forgets the VMs of a partition and calls gone for each, in order of their id.
+func (s *Store) Drop(part int, gone func(*VM)) {
+	for _, v := range s.parts[part] {
+		gone(v)
+		delete(s.byID, v.ID)
+		v.W.Reset()
+		s.free = append(s.free, v)
+	}
+	clear(s.parts[part])
+	s.parts[part] = s.parts[part][:0]
+}

@@ -38,6 +38,9 @@ type Row struct {
 	// one share a row (Coverage); an accumulator knows it per column.
 	Weight [schemas.NumColumns]float32
 	Stored int64 // ns, stream time of the newest message that went in
+	// First and Read are the sequences of the first and of the newest message that went
+	// in; 0 = not told.
+	First, Read uint64
 }
 
 // Window is the sliding past of one VM. The zero value is not usable: see [New].
