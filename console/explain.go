@@ -3,6 +3,7 @@ package console
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/foreshift/foreshift/internal/explain"
@@ -99,6 +100,7 @@ func (v *View) ExplainFleet() explain.Story {
 			f.Pressures = append(f.Pressures, *h.Pressure)
 		}
 	}
+	slices.Sort(f.Silent)
 	f.Name = v.NameOf
 	return explain.OfFleet(f)
 }

@@ -40,25 +40,3 @@ func Load(ctx context.Context, bus *streams.Bus, now time.Time) (*View, error) {
 	}
 	return Build(events, schemas.At(now)), nil
 }
-
-// fresh is how long a view is served again: the page asks once a second, from
-// however many browsers.
-const fresh = 500 * time.Millisecond
-
-// Cached reads at most twice a second and lets all who ask meanwhile share the
-// answer.
-func Cached(load func(context.Context) (*View, error)) func(context.Context) (*View, error) {
-	var mu sync.Mutex
-	var at time.Time
-	var view *View
-	var err error
-	return func(ctx context.Context) (*View, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if time.Since(at) > fresh {
-			view, err = load(ctx)
-			at = time.Now()
-		}
-		return view, err
-	}
-}

@@ -128,6 +128,9 @@ func (v *View) Count() Counts {
 // staleAfter is the age at which a host's capacity is no longer believed.
 const staleAfter = time.Minute
 
+// StaleHost says whether a host that was last seen then is no longer believed now.
+func StaleHost(seen, now schemas.Time) bool { return now.Sub(seen) > staleAfter }
+
 // maxPlans bounds the plans a view keeps.
 const maxPlans = 200
 
@@ -153,7 +156,7 @@ func Build(events []streams.Event, now schemas.Time) *View {
 		switch m := e.Msg.(type) {
 		case *schemas.CapacityHost:
 			h := &Host{ID: m.Host, Site: m.Site, Capacity: m.Capacity, Used: m.Used, VMs: len(m.VMs), Seen: m.Time,
-				Stale: now.Sub(m.Time) > staleAfter, Domain: m.Domain, Simulated: m.Simulated}
+				Stale: StaleHost(m.Time, now), Domain: m.Domain, Simulated: m.Simulated}
 			hosts[m.Host] = h
 			v.Reports[m.Host] = m
 			for n := range m.VMs {
@@ -223,7 +226,7 @@ func Build(events []streams.Event, now schemas.Time) *View {
 			v.Shortfalls = append(v.Shortfalls, s)
 		}
 	}
-	v.sort()
+	v.Sort()
 	if p := v.Newest(); p != nil && p.Basis.Base > 0 {
 		v.Base = time.Duration(float64(p.Basis.Base) * float64(time.Second))
 	}
@@ -231,7 +234,8 @@ func Build(events []streams.Event, now schemas.Time) *View {
 	return v
 }
 
-func (v *View) sort() {
+// Sort puts everything into the order in which people look.
+func (v *View) Sort() {
 	slices.Sort(v.Sites)
 	slices.SortFunc(v.Hosts, func(a, b Host) int {
 		return cmp.Or(cmp.Compare(a.Site, b.Site), cmp.Compare(a.ID, b.ID))

@@ -1,14 +1,6 @@
 package console
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
-	"io"
-	"log/slog"
-	"net/http"
-	"net/http/httptest"
-	"strings"
 	"testing"
 	"time"
 
@@ -61,40 +53,5 @@ func TestBuild(t *testing.T) {
 	}
 	if len(v.Shortfalls) != 1 || v.Shortfalls[0].Site != "private" || !v.Paused {
 		t.Errorf("shortfalls %+v, paused %v", v.Shortfalls, v.Paused)
-	}
-}
-
-func TestPage(t *testing.T) {
-	var err error
-	mux := http.NewServeMux()
-	view := Build(story(), t0)
-	Routes(mux, func(context.Context) (*View, error) { return view, err }, slog.New(slog.NewTextHandler(io.Discard, nil)))
-	get := func(path string) (int, string) {
-		w := httptest.NewRecorder()
-		mux.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
-		return w.Code, w.Body.String()
-	}
-	code, body := get("/")
-	for _, want := range []string{"web-1", "&lt;b&gt;db&lt;/b&gt;", "Shortfall at private", "runs on [a c]", "host a is short of cpu", "stale since", "</html>"} {
-		if code != 200 || !strings.Contains(body, want) {
-			t.Errorf("page (%d) lacks %q:\n%s", code, want, body)
-		}
-	}
-	if _, live := get("/live"); strings.Contains(live, "<html") || !strings.Contains(live, "web-1") {
-		t.Error("the live part is the whole page, or empty")
-	}
-	var back View
-	if code, body := get("/api/view"); code != 200 || json.Unmarshal([]byte(body), &back) != nil || len(back.Hosts) != 3 {
-		t.Errorf("api: %d %s", code, body)
-	}
-	view = Build(nil, t0)
-	if _, body := get("/live"); !strings.Contains(body, "No host has reported yet") || !strings.Contains(body, "None so far") {
-		t.Errorf("an empty fleet does not say so:\n%s", body)
-	}
-	err = errors.New("bus: connection refused")
-	for _, path := range []string{"/", "/live", "/api/view"} {
-		if code, body := get(path); code != 503 || !strings.Contains(body, "connection refused") {
-			t.Errorf("%s without a bus: %d %s", path, code, body)
-		}
 	}
 }

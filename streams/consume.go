@@ -81,9 +81,18 @@ type arrival struct {
 // A role that may not read the stream itself but may read AUDIT is given the
 // audit's copies, with their original sequence, time and subject.
 func (b *Bus) Consume(ctx context.Context, service string, in Input, handle func(Event)) error {
+	return b.Follow(ctx, service, in, handle, func() {})
+}
+
+// Follow is Consume that also says, once and in the same goroutine, when all that
+// the input held at the start has been handled.
+func (b *Bus) Follow(ctx context.Context, service string, in Input, handle func(Event), caughtUp func()) error {
 	return b.read(ctx, service, in, true, func(a arrival) {
-		if a.raw != nil {
+		switch {
+		case a.raw != nil:
 			handle(a.event)
+		case a.caughtUp:
+			caughtUp()
 		}
 	})
 }

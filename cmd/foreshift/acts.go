@@ -12,7 +12,6 @@ import (
 	"github.com/foreshift/foreshift/console"
 	"github.com/foreshift/foreshift/schemas"
 	"github.com/foreshift/foreshift/streams"
-	"github.com/nats-io/nuid"
 	"github.com/spf13/cobra"
 )
 
@@ -229,9 +228,9 @@ func act(ctx context.Context, at *place, a *schemas.Act) (uint64, error) {
 		return 0, err
 	}
 	defer bus.Close()
-	a.ID, a.By, a.Time = nuid.Next(), "operator", schemas.At(time.Now())
+	by := "operator"
 	if u, err := user.Current(); err == nil {
-		a.By = u.Username
+		by = u.Username
 	}
-	return bus.Publish(ctx, streams.Out{Subject: streams.SubjectAct(a.Act), ID: a.ID, Msg: a})
+	return console.Say(ctx, bus, by, a)
 }

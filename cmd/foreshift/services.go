@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/foreshift/foreshift/actuator"
-	"github.com/foreshift/foreshift/console"
 	"github.com/foreshift/foreshift/forecaster"
 	"github.com/foreshift/foreshift/internal/config"
 	"github.com/foreshift/foreshift/internal/service"
@@ -31,6 +30,8 @@ type serviceOptions struct {
 	host   string
 	uri    string
 	addr   string
+
+	console consoleOptions
 }
 
 var services = map[string]string{
@@ -38,7 +39,7 @@ var services = map[string]string{
 	"placer":     "Sums forecasts per host, decides on moves and says why",
 	"actuator":   "Carries out the moves of one host over its libvirt",
 	"recorder":   "Copies commands, plans and acts into the audit trail",
-	"console":    "The web page",
+	"console":    "The web console: the fleet, why, and the acts of operators",
 }
 
 // serviceCommand makes the command of a service; its flags fill o.
@@ -51,6 +52,9 @@ func serviceCommand(at *place, name string, o *serviceOptions) *cobra.Command {
 	f.StringVar(&o.listen, "listen", "127.0.0.1:0", "loopback address of /livez, /readyz and /metrics (and of the page)")
 	f.StringVar(&o.log, "log", "info", "log level: debug, info, warn or error")
 	f.BoolVar(&o.json, "log-json", false, "log as JSON")
+	if name == "console" {
+		o.console.flags(c)
+	}
 	if name == "actuator" {
 		f.StringVar(&o.host, "host", "", "id of the host, as its agent reports it (required)")
 		f.StringVar(&o.uri, "uri", "qemu:///system", "libvirt URI of the host: its own socket")
@@ -125,8 +129,11 @@ func serviceOf(name string, at *place, o serviceOptions, bus *streams.Bus, mux *
 	case "recorder":
 		return func(ctx context.Context) error { return streams.Record(ctx, bus, log) }, nil
 	case "console":
-		console.Routes(mux, console.Cached(func(ctx context.Context) (*console.View, error) { return console.Load(ctx, bus, time.Now()) }), log)
-		return func(ctx context.Context) error { <-ctx.Done(); return nil }, nil
+		tokens, keep, err := addConsole(mux, o.console, at.state, bus, o.base, log)
+		if err == nil {
+			log.Info("sign in with a token of this file", "tokens", tokens.Path())
+		}
+		return keep, err
 	case "actuator":
 		authorities, err := streams.LoadAuthorities(filepath.Join(at.state, streams.FileAuthorities))
 		if err != nil {

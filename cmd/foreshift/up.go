@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/foreshift/foreshift/agents/conf"
-	"github.com/foreshift/foreshift/console"
+	"github.com/foreshift/foreshift/console/web"
 	"github.com/foreshift/foreshift/internal/service"
 	"github.com/foreshift/foreshift/internal/sim"
 	"github.com/foreshift/foreshift/internal/stack"
@@ -153,8 +153,12 @@ func up(ctx context.Context, at *place, o upOptions, out io.Writer) (err error) 
 		return err
 	}
 	say.item("agent", "foreshift-agent, a process of its own, every %s", o.base)
-	page := startPage(s, l, log)
-	say.item("page", "%s", page)
+	page, act, err := startPage(s, l, at.state, o.base, log)
+	if err != nil {
+		return err
+	}
+	say.item("console", "%s  to look on", page)
+	say.item("", "%s  to act", act)
 	state := streams.State{URL: s.Server.URL(), Page: page, PID: os.Getpid(), Started: schemas.At(begin), Base: o.base.String(), Version: versionText()}
 	if err := state.Save(at.state); err != nil {
 		return err
@@ -211,12 +215,19 @@ func startAgent(s *stack.Stack, dir string, o upOptions, hosts []sim.Host) error
 	return s.Agent(o.agent, path, nil)
 }
 
-func startPage(s *stack.Stack, l net.Listener, log *slog.Logger) string {
+// startPage serves the console: everybody on this machine may look on, to act takes
+// the operator's token.
+func startPage(s *stack.Stack, l net.Listener, dir string, base time.Duration, log *slog.Logger) (page, act string, err error) {
 	mux := http.NewServeMux()
-	console.Routes(mux, console.Cached(func(ctx context.Context) (*console.View, error) { return console.Load(ctx, s.Operator, time.Now()) }), log)
 	s.Health.Routes(mux, s.Registry)
+	tokens, keep, err := addConsole(mux, consoleOptions{open: true}, dir, s.Operator, base, log)
+	if err != nil {
+		return "", "", err
+	}
+	s.Go("console", keep)
 	s.Go("page", func(ctx context.Context) error { return service.Serve(ctx, l, mux) })
-	return "http://" + l.Addr().String() + "/"
+	page = "http://" + l.Addr().String() + "/"
+	return page, page + "login#" + tokens.Token(web.Operator), nil
 }
 
 // clearFleet removes what an earlier start kept of its fleet; keys stay.

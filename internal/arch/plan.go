@@ -38,8 +38,9 @@ var plan = map[string]room{
 	"placer":     {may: []string{"schemas", "streams", "placer"}, clean: true, shell: []string{"service.go"}},
 	"actuator":   {may: []string{"schemas", "streams", "actuator"}},
 	"agents":     {may: []string{"schemas", "streams", "agents"}},
-	// The placer's fold says what holds of all that operators said; nobody says it twice.
-	"console": {may: []string{"schemas", "streams", "placer/fleet", "placer/policy", "internal/service", "internal/chart", "internal/explain"}},
+	// The placer's fold says what holds of all that operators said, the forecaster's what
+	// the calendar means; nobody says it twice.
+	"console": {may: []string{"schemas", "streams", "console", "placer/fleet", "placer/policy", "forecaster/calendar", "internal/service", "internal/chart", "internal/explain"}},
 
 	// Tunnels between sites: how a link is shared out is decided purely.
 	"actuator/tunnel/share": {may: []string{"schemas"}, clean: true},

@@ -49,6 +49,9 @@ type Figure struct {
 	X, Y   Axis
 	Width  int
 	Height int
+	// Bare leaves the style out, for a page that carries [CSS] itself because it
+	// forbids styles within it.
+	Bare bool
 }
 
 // Series is a named list of points in the order in which they are joined. A NaN in Y

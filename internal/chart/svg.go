@@ -18,8 +18,10 @@ func hue(k int) int { return k%hues + 1 }
 
 // style holds all colours and strokes. The palette is that of Okabe and Ito (Color
 // Universal Design, 2008), in the dark somewhat lighter.
-const style = `<style>
-.fc{--ink:var(--chart-ink,#24292f);--paper:var(--chart-paper,#fff);--grid:var(--chart-grid,#d8dee4);
+const style = "<style>\n" + CSS + "</style>"
+
+// CSS is the style of every chart.
+const CSS = `.fc{--ink:var(--chart-ink,#24292f);--paper:var(--chart-paper,#fff);--grid:var(--chart-grid,#d8dee4);
 --a:var(--chart-1,#0072b2);--b:var(--chart-2,#d55e00);--c:var(--chart-3,#009e73);--d:var(--chart-4,#b0508c);--e:var(--chart-5,#b98600);--f:var(--chart-6,#3a9bd0);font:11px system-ui,sans-serif}
 @media(prefers-color-scheme:dark){.fc{--ink:var(--chart-ink,#d6dbe1);--paper:var(--chart-paper,#12161b);--grid:var(--chart-grid,#333b45);
 --a:var(--chart-1,#4aa8e0);--b:var(--chart-2,#ff8a3d);--c:var(--chart-3,#2fc79b);--d:var(--chart-4,#e08cc0);--e:var(--chart-5,#efc04a);--f:var(--chart-6,#8fd0f5)}}
@@ -27,7 +29,7 @@ const style = `<style>
 .fc .grid{stroke:var(--grid);fill:none}.fc .c1{--k:var(--a)}.fc .c2{--k:var(--b)}.fc .c3{--k:var(--c)}.fc .c4{--k:var(--d)}.fc .c5{--k:var(--e)}.fc .c6{--k:var(--f)}
 .fc path{fill:none;stroke:var(--k);stroke-width:1.6;stroke-linejoin:round}.fc .thin{stroke-width:1;opacity:.7}.fc .d1{stroke-dasharray:5 3}.fc .d2{stroke-dasharray:1.5 3}
 .fc .band{fill:var(--k);stroke:none;opacity:.22}.fc .full{fill:var(--k);stroke:none}.fc .mark{stroke:var(--ink);stroke-dasharray:4 3;stroke-width:1;opacity:.65}.fc .n{fill:var(--k)}
-</style>`
+`
 
 // drawing is an SVG under way.
 type drawing struct {
@@ -61,7 +63,10 @@ func (d *drawing) end() []byte {
 	var out bytes.Buffer
 	fmt.Fprintf(&out, `<svg xmlns="http://www.w3.org/2000/svg" class="fc" role="img" aria-labelledby="t%s d%s" viewBox="0 0 %s %s" width="%s" height="%s">`+"\n",
 		id, id, num(w), num(h), num(w), num(h))
-	fmt.Fprintf(&out, `<title id="t%s">%s</title><desc id="d%s">%s</desc>`+"\n%s\n", id, escape(d.f.Title), id, escape(d.f.Desc), style)
+	fmt.Fprintf(&out, `<title id="t%s">%s</title><desc id="d%s">%s</desc>`+"\n", id, escape(d.f.Title), id, escape(d.f.Desc))
+	if !d.f.Bare {
+		out.WriteString(style + "\n")
+	}
 	fmt.Fprintf(&out, `<rect class="paper" width="%s" height="%s"/><text class="t" x="10" y="20">%s</text>`+"\n", num(w), num(h), escape(d.f.Title))
 	out.Write(d.b.Bytes())
 	out.WriteString("</svg>\n")
