@@ -34,6 +34,7 @@ type Prediction struct {
 	Downtime Millis  `json:"downtime_ms" jsonschema_description:"ms the guest stands still"`
 	Volume   Bytes   `json:"volume_bytes" jsonschema_description:"bytes sent, all rounds"`
 	Gain     Gain    `json:"gain"`
+	Plain    *Plain  `json:"plain,omitempty" jsonschema_description:"the same by arithmetic alone, and between which sites; absent where the placer is older"`
 }
 
 // Phase is where a move stands, in order.

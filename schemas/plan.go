@@ -137,19 +137,20 @@ var ActKinds = []ActKind{ActPause, ActResume, ActApprove, ActSkip, ActAbort, Act
 // Act is a signed word of an operator, or the active placer's heartbeat: subject
 // acts.<act>, JSON. Only the fields of its kind are set.
 type Act struct {
-	ID      string    `json:"id"`
-	Act     ActKind   `json:"act"`
-	By      string    `json:"by" jsonschema_description:"who, for people; authority is the signature"`
-	Time    Time      `json:"time"`
-	Why     string    `json:"why"`
-	VM      VMID      `json:"vm" jsonschema_description:"abort, resolve, mode; all zero when none"`
-	Host    HostID    `json:"host" jsonschema_description:"cordon, uncordon, drain, mode; empty when none"`
-	Plan    PlanID    `json:"plan" jsonschema_description:"approve, skip"`
-	Command CommandID `json:"command" jsonschema_description:"approve, skip, abort, resolve: one action; empty means all of the plan"`
-	Mode    Mode      `json:"mode" jsonschema_description:"mode; empty otherwise"`
-	RunsAt  HostID    `json:"runs_at" jsonschema_description:"resolve: where the operator has found the VM running"`
-	Policy  *Policy   `json:"policy,omitempty" jsonschema_description:"policy: the whole new policy"`
-	Version uint64    `json:"version" jsonschema_description:"rollback: the version number of the policy to return to"`
+	ID       string    `json:"id"`
+	Act      ActKind   `json:"act"`
+	By       string    `json:"by" jsonschema_description:"who, for people; authority is the signature"`
+	Time     Time      `json:"time"`
+	Why      string    `json:"why"`
+	VM       VMID      `json:"vm" jsonschema_description:"abort, resolve, mode; all zero when none"`
+	Host     HostID    `json:"host" jsonschema_description:"cordon, uncordon, drain, mode; empty when none"`
+	Plan     PlanID    `json:"plan" jsonschema_description:"approve, skip"`
+	Command  CommandID `json:"command" jsonschema_description:"approve, skip, abort, resolve: one action; empty means all of the plan"`
+	Mode     Mode      `json:"mode" jsonschema_description:"mode; empty otherwise"`
+	RunsAt   HostID    `json:"runs_at" jsonschema_description:"resolve: where the operator has found the VM running"`
+	Policy   *Policy   `json:"policy,omitempty" jsonschema_description:"policy: the whole new policy"`
+	Version  uint64    `json:"version" jsonschema_description:"rollback: the version number of the policy to return to"`
+	Evidence *Evidence `json:"evidence,omitempty" jsonschema_description:"policy: why, when it was learnt and not set by a person"`
 }
 
 // Kind implements [Message].

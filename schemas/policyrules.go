@@ -21,6 +21,7 @@ type PolicyRules struct {
 	GateVMs       int             `json:"gate_vms" jsonschema_description:"sanity gate: count of VMs from which that is judged"`
 	GateStale     Ratio           `json:"gate_stale_ratio" jsonschema_description:"sanity gate: nothing moves when more than this share of hosts or VMs is without fresh input"`
 	ApprovalSteps int             `json:"approval_steps" jsonschema_description:"base steps after which an approval has expired"`
+	Learning      *Learning       `json:"learning,omitempty" jsonschema_description:"what may be learnt"`
 }
 
 // Window is a stretch of time for some hosts, all of them when none is named.

@@ -54,6 +54,11 @@ const (
 	ReasonFrozen         ReasonCode = "frozen"       // a window in which nothing moves by itself
 	ReasonRulesOnly      ReasonCode = "rules_only"   // the policy moves for rules only
 	ReasonApprovalOld    ReasonCode = "approval_old" // approved, but too long ago
+	ReasonHeldOut        ReasonCode = "held_out"     // left out by lot, so that what moves achieve can be compared with it
+	ReasonNotCertain     ReasonCode = "not_certain"  // of a setting: no other value is certainly better
+	ReasonPoorData       ReasonCode = "poor_data"    // too little, or too much is missing, to learn from
+	ReasonNoBounds       ReasonCode = "no_bounds"    // the operator lets nothing, or nothing more, be changed
+	ReasonNotEarned      ReasonCode = "not_earned"   // auto asks for more decisions in shadow that came true
 )
 
 // Reasons of the actuator.

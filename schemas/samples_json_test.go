@@ -15,7 +15,7 @@ func sampleGain() Gain {
 
 func samplePrediction() Prediction {
 	return Prediction{Onset: sampleTime.Add(time.Hour), Start: sampleTime.Add(10 * time.Minute), Duration: 48.5, Downtime: 120,
-		Volume: 5.5e9, Gain: sampleGain()}
+		Volume: 5.5e9, Gain: sampleGain(), Plain: &Plain{From: "private", To: "public", Duration: 40.5, Downtime: 100, Volume: 5e9}}
 }
 
 func sampleDeclines() []Decline {
@@ -49,7 +49,8 @@ func samplePolicyRules() PolicyRules {
 		Windows:   []Window{{Hosts: []HostID{"host-5"}, Start: sampleTime.Add(time.Hour), End: sampleTime.Add(2 * time.Hour), Lead: 12, Freeze: true, Why: "firmware"}},
 		Residency: []Residency{{Match: map[string]string{"data": "eu"}, Sites: []SiteID{"private"}}}, Spread: []Spread{{Label: "app", By: SpreadByDomain, Most: 1}},
 		SoftApart: [][]VMID{{vmOf(1), vmOf(2)}}, SoftTogether: [][]VMID{{vmOf(3), vmOf(6)}}, RuleWeight: 60, LatencyWeight: 2, RulesOnly: true, PackTarget: .7,
-		CopyDisks: true, GateJump: 2, GateVMs: 8, GateStale: .5, ApprovalSteps: 72}
+		CopyDisks: true, GateJump: 2, GateVMs: 8, GateStale: .5, ApprovalSteps: 72,
+		Learning: &Learning{FixedCosts: true, Settings: true, Bounds: map[string]Range{"trigger_ratio": {.1, .6}}, HoldOut: .01, AutoAfter: 50, AutoRight: .7}}
 }
 
 func samplePlanBasis() PlanBasis {
@@ -123,7 +124,8 @@ func sampleOf(k Kind) Message {
 				Predicted: samplePrediction(), WhyNot: sampleDeclines(), After: "c-0", Helpers: []Helper{{vmOf(3), "host-4"}}}}}
 	case KindAct:
 		return &Act{ID: "a-1", Act: ActPolicy, By: "alice", Time: at, Why: "wider budgets for the weekend", VM: vmOf(1), Host: "host-1", Plan: "p-20260314-1",
-			Command: "c-1", Mode: ModeApprove, RunsAt: "host-2", Policy: samplePolicy(), Version: 2}
+			Command: "c-1", Mode: ModeApprove, RunsAt: "host-2", Policy: samplePolicy(), Version: 2,
+			Evidence: &Evidence{Setting: "trigger_ratio", From: .3, To: .33, Tried: .45, Saved: 900.5, Low: 100, High: 1700, Samples: 56}}
 	case KindAudit:
 		return &Audit{Stream: "MIGRATIONS", Sequence: 42, Subject: "migrations.x.command.a.b", Time: at, Header: map[string][]string{"Nats-Msg-Id": {"c-1"}, "X": {"1", "2"}},
 			Payload: []byte(`{"id":"c-1"}`), Previous: hash64, Hash: hash64}

@@ -26,6 +26,9 @@ func (p *Prediction) check(c *check) {
 	amount(c, "downtime_ms", p.Downtime)
 	amount(c, "volume_bytes", p.Volume)
 	c.under("gain", p.Gain.check)
+	if p.Plain != nil {
+		c.under("plain", p.Plain.check)
+	}
 }
 
 func (c *check) declines(field string, ds []Decline) {

@@ -149,5 +149,8 @@ func (m *Act) Validate() error {
 	if m.Policy != nil && c.err == nil {
 		c.under("policy", func(c *check) { c.err = m.Policy.Validate() })
 	}
+	if m.Evidence != nil && c.err == nil {
+		c.under("evidence", m.Evidence.check)
+	}
 	return c.err
 }

@@ -47,6 +47,9 @@ func (r *PolicyRules) check(c *check) {
 	c.atLeast("gate_vms", r.GateVMs, 0)
 	share(c, "gate_stale_ratio", r.GateStale)
 	c.atLeast("approval_steps", r.ApprovalSteps, 0)
+	if r.Learning != nil {
+		c.under("learning", r.Learning.check)
+	}
 }
 
 func (c *check) hosts(field string, hs []HostID) {

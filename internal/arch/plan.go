@@ -27,7 +27,7 @@ var plan = map[string]room{
 	"forecaster/effect":   {may: []string{"schemas", "forecaster/window"}, clean: true},
 	"forecaster/pressure": {may: []string{"schemas", "forecaster/window", "forecaster/model"}, clean: true},
 	"placer/fleet":        {may: []string{"schemas", "placer/policy"}, clean: true},
-	"placer/policy":       {may: []string{"schemas"}, clean: true},
+	"placer/policy":       {may: []string{"schemas", "placer/policy"}, clean: true},
 	"placer/search":       {may: []string{"schemas"}, clean: true},
 	"placer/plan":         {may: []string{"schemas", "placer/fleet", "placer/policy", "placer/search"}, clean: true},
 	"actuator/migration":  {may: []string{"schemas"}, clean: true},

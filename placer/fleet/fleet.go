@@ -30,6 +30,7 @@ import (
 	"time"
 
 	"github.com/foreshift/foreshift/placer/policy"
+	"github.com/foreshift/foreshift/placer/policy/learning"
 	"github.com/foreshift/foreshift/schemas"
 )
 
@@ -92,6 +93,7 @@ type Fleet struct {
 	moves     map[schemas.CommandID]*Move
 	record    map[schemas.VMID]uint64
 	dirty     map[schemas.VMID]dirtyState
+	costs     learning.Costs // of MIGRATIONS
 	acts      actState
 	kv        policyState
 	plans     planState

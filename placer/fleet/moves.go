@@ -73,6 +73,9 @@ func (f *Fleet) applyOutcome(in Input, m *schemas.Outcome) error {
 	if mv.final() && (m.Result == schemas.ResultUnknown || m.Result == schemas.ResultRefused) {
 		return nil
 	}
+	if !mv.final() {
+		f.costs.Learn(m)
+	}
 	mv.Outcome, mv.Reason, mv.RunsAt, mv.OutcomeAt, mv.OutSeq = m.Result, m.Reason.Code, m.RunsAt, in.Time, in.Seq
 	f.pruneMoves(in.Time)
 	return nil

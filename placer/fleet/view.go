@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/foreshift/foreshift/placer/policy"
+	"github.com/foreshift/foreshift/placer/policy/learning"
 	"github.com/foreshift/foreshift/schemas"
 )
 
@@ -27,6 +28,7 @@ type View struct {
 	Hosts []Host
 	VMs   []VM
 	Sites []schemas.SiteID
+	Costs *learning.Costs // what moves have taught of what they take
 
 	// Running is how many VMs run; Unforecast how many of them have no fresh
 	// forecast; StaleHosts how many hosts have been silent for too long.
@@ -86,7 +88,7 @@ type VM struct {
 
 // View joins the streams at a moment.
 func (f *Fleet) View(now schemas.Time) *View {
-	v := &View{Now: now, Base: f.cfg.Base, Step: schemas.StepAt(now, f.cfg.Base), links: f.links, linkAge: f.cfg.LinkAge, bandwidth: f.cfg.SiteBandwidth, Resumed: f.acts.ResumedAt}
+	v := &View{Now: now, Base: f.cfg.Base, Step: schemas.StepAt(now, f.cfg.Base), links: f.links, linkAge: f.cfg.LinkAge, bandwidth: f.cfg.SiteBandwidth, Costs: &f.costs, Resumed: f.acts.ResumedAt}
 	f.viewHosts(v)
 	f.viewGrid(v)
 	f.viewVMs(v)

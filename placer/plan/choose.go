@@ -33,8 +33,8 @@ type choice struct {
 // timing is when a move of a VM would start, and what it would take.
 type timing struct {
 	due, latest, end schemas.Time
-	transfer         Transfer
-	from             int // first slot in which the VM is there
+	transfer, plain  Transfer // plain: before what was learnt of costs
+	from             int      // first slot in which the VM is there
 }
 
 // candidate is a VM on its way through the search.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/foreshift/foreshift/placer/fleet"
+	"github.com/foreshift/foreshift/placer/policy/learning"
 	"github.com/foreshift/foreshift/schemas"
 )
 
@@ -68,6 +69,7 @@ type way struct {
 	why   schemas.ReasonCode
 	known bool
 	bps   schemas.BytesPerSecond
+	to    schemas.SiteID
 	price price
 	stamp uint32  // of the source, when leaving was worked out
 	gone  float64 // change of the source's cost when the VM leaves it, below 0 is better
@@ -96,7 +98,7 @@ func (s *State) travel(i int, site int32) way {
 	m := &s.V.VMs[i]
 	a := m.Host
 	bps, ok := s.V.Bandwidth(s.V.Hosts[a].Site, site)
-	w := way{known: true, why: schemas.ReasonOK, stamp: s.sums.stamp[a] - 1}
+	w := way{known: true, to: s.V.Sites[site], why: schemas.ReasonOK, stamp: s.sums.stamp[a] - 1}
 	if !ok {
 		w.why = schemas.ReasonStale
 		return w
@@ -174,6 +176,11 @@ func (w *way) cheapest(s *State, i, slot int, at schemas.Time) {
 			w.transfer.Volume += disks
 			w.transfer.Duration += time.Duration(float64(disks) / float64(bps) * float64(time.Second))
 		}
+	}
+	w.plain = w.transfer
+	if w.transfer.Converges && (s.P.Learning == nil || !s.P.Learning.FixedCosts) {
+		took := s.V.Costs.Correct(s.V.Sites[s.V.Hosts[m.Host].Site], w.to, learning.Took{Duration: w.plain.Duration, Downtime: w.plain.Downtime, Volume: w.plain.Volume})
+		w.transfer.Duration, w.transfer.Downtime, w.transfer.Volume = took.Duration, took.Downtime, took.Volume
 	}
 	cores := s.sums.demandAt(i, schemas.CPU, slot) / 1000
 	w.price = price{

@@ -211,7 +211,9 @@ func (s *State) action(c *candidate) schemas.Action {
 		act.ID = schemas.CommandID("m-" + schemas.HashJSON([]any{m.ID, src.ID, dst.ID, s.V.Issued, s.f.RecordSeq(m.ID)}))
 	}
 	act.Predicted = schemas.Prediction{Onset: s.Pressure[c.home].Onset, Start: w.due, Duration: schemas.Seconds(w.transfer.Duration.Seconds()),
-		Downtime: schemas.Millis(w.transfer.Downtime.Seconds() * 1000), Volume: w.transfer.Volume, Gain: s.itemised(c)}
+		Downtime: schemas.Millis(w.transfer.Downtime.Seconds() * 1000), Volume: w.transfer.Volume, Gain: s.itemised(c),
+		Plain: &schemas.Plain{From: s.V.Sites[src.Site], To: s.V.Sites[dst.Site], Duration: schemas.Seconds(w.plain.Duration.Seconds()),
+			Downtime: schemas.Millis(w.plain.Downtime.Seconds() * 1000), Volume: w.plain.Volume}}
 	act.Reason = schemas.Reason{Code: schemas.ReasonOK, Detail: s.because(c)}
 	act.Hold = s.hold(c.vm, c.home, c.dest, &act)
 	if act.Due <= s.V.Now && !act.Hold.OK() {
