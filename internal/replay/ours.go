@@ -137,7 +137,7 @@ func (o *ours) near(w *World) bool {
 			for k := range K {
 				x, p := sum[k*slots+s], weight[k*schemas.Slots+s]
 				if x > soft {
-					unmet += p * (alpha*(x-soft) + max(0, x-limit))
+					unmet += p * (alpha*(x-soft) + doubtful(x, soft, limit))
 				}
 				if hit[k] = hit[k] || x > limit; hit[k] {
 					chance += float64(p)
@@ -151,6 +151,19 @@ func (o *ours) near(w *World) bool {
 		}
 	}
 	return false
+}
+
+// doubtful is what is unmet of a sum that may lie as far above and below what the path
+// says as soft lies below the limit, as the placer has it.
+func doubtful(x, soft, limit float32) float32 {
+	half := limit - soft
+	switch {
+	case x <= soft:
+		return 0
+	case x >= limit+half:
+		return x - limit
+	}
+	return (x - soft) * (x - soft) / (4 * half)
 }
 
 // stepSeconds is the length of a step.

@@ -262,6 +262,8 @@ func (s *State) judge(c *candidate, ch *choice) {
 		ch.why = schemas.ReasonNoBenefit
 	case ch.gain.Benefit < least:
 		ch.why = schemas.ReasonBelowMinimum
+	case s.heldOut(c, ch.gain.Benefit):
+		ch.why = schemas.ReasonHeldOut
 	default:
 		ch.why = schemas.ReasonOK
 	}
@@ -391,6 +393,8 @@ func (s *State) explain(c *choice) schemas.Reason {
 			return no(c.why, "benefit %.3g core-seconds; to go back where it came from it takes %.3g", c.gain.Benefit, homesick*s.minBenefit)
 		}
 		return no(c.why, "benefit %.3g core-seconds, least %.3g", c.gain.Benefit, s.minBenefit)
+	case schemas.ReasonHeldOut:
+		return no(c.why, "benefit %.3g core-seconds, left out by lot today: what comes of it shows what moves achieve", c.gain.Benefit)
 	case schemas.ReasonOK:
 		return schemas.Reason{Code: c.why}
 	case schemas.ReasonSelf:
