@@ -6,10 +6,9 @@ import (
 	"github.com/foreshift/foreshift/streams"
 )
 
-// actSubjects are the acts an actuator heeds.
+// actSubjects are the acts of operators that an actuator heeds.
 var actSubjects = []string{
-	streams.SubjectAct(schemas.ActHeartbeat), streams.SubjectAct(schemas.ActPause), streams.SubjectAct(schemas.ActResume),
-	streams.SubjectAct(schemas.ActAbort), streams.SubjectAct(schemas.ActResolve),
+	streams.SubjectAct(schemas.ActPause), streams.SubjectAct(schemas.ActResume), streams.SubjectAct(schemas.ActAbort), streams.SubjectAct(schemas.ActResolve),
 }
 
 // acts is what the operators' words and the placer's heartbeat add up to.

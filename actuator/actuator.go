@@ -23,6 +23,7 @@ type bus interface {
 	LastUnder(ctx context.Context, stream, filter string) (*streams.Received, error)
 	Work(ctx context.Context, durable string, handle func(context.Context, *streams.Received) streams.Verdict) error
 	Consume(ctx context.Context, service string, in streams.Input, handle func(streams.Event)) error
+	Follow(ctx context.Context, service string, in streams.Input, handle func(streams.Event), caughtUp func()) error
 	Serve(ctx context.Context, subject string, handle func(context.Context, *streams.Received) schemas.Message) error
 	Request(ctx context.Context, subject string, m schemas.Message) (*streams.Received, error)
 }
@@ -175,7 +176,7 @@ func (a *Actuator) Run(ctx context.Context) (err error) {
 
 	run, cancel := context.WithCancel(ctx)
 	defer cancel()
-	errs := make(chan error, 4)
+	errs := make(chan error, 5)
 	var services sync.WaitGroup
 	start := func(f func() error) {
 		services.Add(1)
@@ -190,14 +191,28 @@ func (a *Actuator) Run(ctx context.Context) (err error) {
 		}()
 	}
 	start(func() error { return a.serve(run) })
-	start(func() error {
-		in := streams.Input{Stream: streams.Acts, Filters: actSubjects, From: streams.FromLastPerSubject}
-		return a.bus.Consume(run, "actuator", in, a.act)
-	})
 	start(func() error { return a.tendLoop(run) })
 	for _, m := range a.j.open() {
 		a.recover(ctx, m)
 	}
+	// All acts of operators, and not the last of each: a forged act is refused, but it must
+	// not hide the genuine one before it. After the moves are taken up, of which they may
+	// speak. Heartbeats follow: without one nothing starts, so that no command is judged
+	// before the pauses are known.
+	known := make(chan struct{})
+	start(func() error {
+		in := streams.Input{Stream: streams.Acts, Filters: actSubjects, From: streams.FromAll}
+		return a.bus.Follow(run, "actuator", in, a.act, func() { close(known) })
+	})
+	start(func() error {
+		select {
+		case <-known:
+		case <-run.Done():
+			return nil
+		}
+		in := streams.Input{Stream: streams.Acts, Filters: []string{streams.SubjectAct(schemas.ActHeartbeat)}, From: streams.FromLastPerSubject}
+		return a.bus.Consume(run, "actuator", in, a.act)
+	})
 	start(func() error {
 		return a.bus.Work(run, streams.DurableActuator(a.cfg.Host), func(_ context.Context, r *streams.Received) streams.Verdict { return a.command(ctx, r) })
 	})

@@ -299,6 +299,14 @@ func (j *journal) open() []moveRecord {
 	return out
 }
 
+// leads reports whether this host leads a move of the VM that has not ended.
+func (j *journal) leads(vm schemas.VMID) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	m, ok := j.moves[vm]
+	return ok && m.Mark != migration.MarkEnded
+}
+
 // received lists the VMs this host is or was a destination of.
 func (j *journal) received() []schemas.VMID {
 	j.mu.Lock()

@@ -97,7 +97,7 @@ func (r *Receiver) serve(ctx context.Context, op schemas.Op, t migration.Ticket,
 		why := schemas.Reason{Code: schemas.ReasonLibvirt, Detail: fmt.Sprintf("%s: this host's libvirt does not answer, nothing was done: %v", op, err)}
 		return migration.Reply{Why: why, Peer: migration.Peer{Fence: rec.Fence, Released: rec.Released, Resumed: rec.Resumed, Asked: asked}}, &migration.Refusal{Why: why}
 	}
-	here := migration.Here{Copy: seen.Copy, Incoming: seen.Incoming, Session: r.host.Session(vm)}
+	here := migration.Here{Copy: seen.Copy, Incoming: seen.Incoming, Session: r.host.Session(vm), Leads: r.j.leads(vm)}
 	ask := migration.Ask{Op: op, Epoch: t.Epoch, AfterSeq: t.Command.AfterSeq, Expires: expires, Command: int64(t.Command.Expires), Deadline: int64(t.Command.Deadline)}
 	steps, why := r.rules.Answer(r.j.record(vm), ask, here, asked, r.limits)
 	reply := migration.Reply{Seen: seen.Seen}
@@ -242,7 +242,7 @@ func (r *Receiver) tendOne(ctx context.Context, vm schemas.VMID) error {
 	if err != nil {
 		return err
 	}
-	here := migration.Here{Copy: seen.Copy, Incoming: seen.Incoming, Session: r.host.Session(vm)}
+	here := migration.Here{Copy: seen.Copy, Incoming: seen.Incoming, Session: r.host.Session(vm), Leads: r.j.leads(vm)}
 	epoch, steps := r.rules.Tend(rec, here, r.now(), r.limits)
 	t.Epoch = epoch
 	_, err = r.steps(ctx, t, migration.Offer{}, steps, seen)

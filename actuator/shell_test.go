@@ -100,9 +100,18 @@ func TestRefused(t *testing.T) {
 	refused(c, schemas.ReasonEpoch)
 
 	elsewhere := r.on(2)
-	c = r.command(elsewhere, 0, 1)
-	r.send(c)
-	refused(c, schemas.ReasonNotHere)
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		c = r.command(elsewhere, 0, 1)
+		r.send(c)
+		o := r.want(c.ID, schemas.ResultRefused, 10*time.Second)
+		if o.Reason.Code == schemas.ReasonNotHere {
+			break
+		}
+		// Before the heartbeat is read, that is the objection.
+		if o.Reason.Code != schemas.ReasonHeartbeat || time.Now().After(deadline) {
+			t.Fatalf("refused for %s", o.Reason)
+		}
+	}
 
 	r.act(r.operator, &schemas.Act{Act: schemas.ActPause, By: "op"})
 	for {

@@ -44,6 +44,7 @@ type Here struct {
 	Copy     Copy
 	Incoming bool   // paused because a transfer comes in, not a whole copy
 	Session  uint64 // epoch for which this process holds the connection of Prepare3
+	Leads    bool   // this host leads a move of the VM: its copy is that move's source
 }
 
 // StepKind names one thing the destination does to answer.
@@ -309,6 +310,14 @@ var destinationGuards = []Guard[Consent]{
 	{"drop-not-running", func(c Consent) schemas.Reason {
 		if (c.Ask.Op == schemas.OpRelease || c.Step == DoDrop) && (c.Here.Copy == Running || c.Here.Copy == Unreachable) {
 			return no(schemas.ReasonTwoRunning, "this host's copy is "+c.Here.Copy.String()+" without a resume intent of ours: left alone")
+		}
+		return schemas.Reason{}
+	}},
+	// The copy of a host that leads a move of the VM is that move's source, whatever an
+	// older record still wants to drop.
+	{"drop-not-source", func(c Consent) schemas.Reason {
+		if c.Step == DoDrop && c.Here.Leads {
+			return no(schemas.ReasonUnsafe, "this host leads a move of the VM: its copy is the source's")
 		}
 		return schemas.Reason{}
 	}},
