@@ -248,6 +248,7 @@ type metrics struct {
 	outcomes        *prometheus.CounterVec
 	refusedRequests *prometheus.CounterVec
 	unknown         prometheus.Gauge
+	leftFiles       prometheus.Counter
 	seconds         prometheus.Histogram
 }
 
@@ -257,12 +258,13 @@ func newMetrics(r prometheus.Registerer, host schemas.HostID) (*metrics, error) 
 		outcomes:        prometheus.NewCounterVec(prometheus.CounterOpts{Name: "foreshift_actuator_outcomes_total", Help: "Outcomes published, by result and reason.", ConstLabels: labels}, []string{"result", "reason"}),
 		refusedRequests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "foreshift_actuator_requests_refused_total", Help: "Requests of other actuators refused, by reason.", ConstLabels: labels}, []string{"reason"}),
 		unknown:         prometheus.NewGauge(prometheus.GaugeOpts{Name: "foreshift_actuator_unknown_moves", Help: "Moves whose end nobody knows.", ConstLabels: labels}),
+		leftFiles:       prometheus.NewCounter(prometheus.CounterOpts{Name: "foreshift_actuator_left_files_total", Help: "Disk files that were copied away with a VM and could not be deleted here.", ConstLabels: labels}),
 		seconds:         prometheus.NewHistogram(prometheus.HistogramOpts{Name: "foreshift_actuator_move_seconds", Help: "Duration of moves that ended.", ConstLabels: labels, Buckets: []float64{1, 2, 5, 10, 20, 60, 120, 300, 900}}),
 	}
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.outcomes, m.refusedRequests, m.unknown, m.seconds} {
+	for _, c := range []prometheus.Collector{m.outcomes, m.refusedRequests, m.unknown, m.leftFiles, m.seconds} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("metrics: %w", err)
 		}

@@ -146,7 +146,7 @@ func (a *Actuator) publish(ctx context.Context, o schemas.Outcome) error {
 func (a *Actuator) recover(ctx context.Context, rec moveRecord) {
 	a.log.Info("move taken up from the journal", "command", rec.Command.ID, "vm", rec.Command.VM, "epoch", rec.Epoch, "mark", rec.Mark)
 	t := migration.Ticket{Command: rec.Command, Epoch: rec.Epoch, Order: rec.Order}
-	a.start(ctx, t, rec, migration.Recover(rec.Mark, rec.Epoch, rec.Unknown, rec.Written, deadline(rec.Command), a.now(), a.limits))
+	a.start(ctx, t, rec, migration.Recover(rec.Mark, rec.Epoch, rec.Unknown, rec.Written, deadline(rec.Command)+int64(a.limits.DiskTime(rec.Copied)), a.now(), a.limits))
 }
 
 // start drives a move in a goroutine of its own.
@@ -181,6 +181,14 @@ func (a *Actuator) start(ctx context.Context, t migration.Ticket, rec moveRecord
 		Mark: func(k migration.Mark) error {
 			return write(func(r *moveRecord) { r.Mark, r.Written = k, a.now() })
 		},
+		Copying: func(disks []schemas.DiskCopy) error {
+			return write(func(r *moveRecord) {
+				r.Copied, r.Files = 0, nil
+				for _, x := range disks {
+					r.Copied, r.Files = r.Copied+x.Capacity, append(r.Files, x.Path)
+				}
+			})
+		},
 		Progress: func(p schemas.Progress) {
 			select {
 			case news <- p:
@@ -195,6 +203,9 @@ func (a *Actuator) start(ctx context.Context, t migration.Ticket, rec moveRecord
 			}
 			if err := a.publish(ctx, o); err != nil {
 				return errors.Join(migration.ErrUnclear, err)
+			}
+			if err := a.discard(ctx, o, rec.Files); err != nil {
+				return err
 			}
 			log.Info("outcome", "result", o.Result, "why", o.Reason.String(), "runs_at", o.RunsAt, "downtime_ms", o.Downtime, "seconds", o.Duration)
 			if o.Result == schemas.ResultUnknown {
@@ -227,6 +238,24 @@ func (a *Actuator) start(ctx context.Context, t migration.Ticket, rec moveRecord
 		delete(a.moves, c.VM)
 		a.mu.Unlock()
 	}()
+}
+
+// discard deletes the files of disks that went along with a VM, once the move has
+// succeeded: then it runs there, lives, and is gone here. A file that cannot be
+// deleted is left for a person, and counted; when nobody knows it is tried again.
+func (a *Actuator) discard(ctx context.Context, o schemas.Outcome, files []string) error {
+	if o.Result != schemas.ResultSucceeded || len(files) == 0 || o.SourceSeen != migration.Absent.String() || o.DestSeen != migration.Running.String() {
+		return nil
+	}
+	err := a.source.Discard(ctx, files)
+	if err != nil && migration.HowOf(err) == migration.Unknown {
+		return err
+	}
+	if err != nil {
+		a.met.leftFiles.Add(float64(len(files)))
+		a.log.Warn("disk files are left at the source: see the runbook", "vm", o.VM, "files", files, "err", err)
+	}
+	return nil
 }
 
 // progress is telemetry: one that is lost is replaced by the next.

@@ -33,6 +33,7 @@ type Drive struct {
 	Now         func() int64
 	Fence       func() uint64                                                   // this host's, from disk
 	Mark        func(migration.Mark) error                                      // durably
+	Copying     func([]schemas.DiskCopy) error                                  // durably, before any is copied; may be nil
 	Progress    func(schemas.Progress)                                          // may be dropped
 	Report      func(context.Context, schemas.Outcome) error                    // durably
 	Abort       <-chan struct{}                                                 // closed: an operator asks
@@ -178,6 +179,14 @@ func (d *Drive) do(ctx, work context.Context, a migration.Action) {
 					len(d.offer.XML), len(d.offer.Cookie), schemas.MaxHandOver, migration.MaxMessage)}}
 				// Begin3 did succeed: its protection must go.
 				err = errors.Join(err, d.Source.Abort(work, vm))
+			}
+		}
+		if err == nil {
+			d.o.Disks = d.offer.Copied()
+			if len(d.offer.Disks) > 0 && d.Copying != nil {
+				if err = d.Copying(d.offer.Disks); err != nil {
+					err = errors.Join(&migration.Refusal{Why: schemas.Reason{Code: schemas.ReasonJournal, Detail: err.Error()}}, d.Source.Abort(work, vm))
+				}
 			}
 		}
 	case migration.HandOver:

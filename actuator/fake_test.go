@@ -20,6 +20,9 @@ type fakePair struct {
 	session  uint64
 	whole    bool
 	resumes  int
+
+	discarded, cleared []string
+	full               bool // no room for disks
 }
 
 var errFake = errors.New("fake host: not now")
@@ -114,6 +117,13 @@ func (f fakeSource) Drop(schemas.VMID) {
 	f.begun = false
 }
 
+func (f fakeSource) Discard(_ context.Context, files []string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.discarded = append(f.discarded, files...)
+	return nil
+}
+
 func (f fakeSource) Stats(context.Context, schemas.VMID) (migration.JobStats, error) {
 	return migration.JobStats{}, nil
 }
@@ -126,6 +136,22 @@ func (f fakeIncoming) Session(schemas.VMID) uint64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.session
+}
+
+func (f fakeIncoming) Room(_ context.Context, disks []schemas.DiskCopy) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.full && len(disks) > 0 {
+		return &migration.Refusal{Why: schemas.Reason{Code: schemas.ReasonStorage, Detail: "full"}}
+	}
+	return nil
+}
+
+func (f fakeIncoming) Clear(_ context.Context, files []string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.cleared = append(f.cleared, files...)
+	return nil
 }
 
 func (f fakeIncoming) Observe(_ context.Context, t migration.Ticket) (migration.Reply, error) {

@@ -20,6 +20,7 @@ type SourceHost interface {
 	SetRate(context.Context, schemas.VMID, schemas.BytesPerSecond) error
 	SetDowntime(context.Context, schemas.VMID, schemas.Millis) error
 	Drop(schemas.VMID)
+	Discard(ctx context.Context, files []string) error // of a move that has succeeded
 	Stats(context.Context, schemas.VMID) (migration.JobStats, error)
 	Events(schemas.VMID) <-chan libvirt.Event
 }
@@ -40,4 +41,6 @@ type DestinationHost interface {
 type Incoming interface {
 	DestinationHost
 	Session(schemas.VMID) uint64
+	Room(context.Context, []schemas.DiskCopy) error
+	Clear(ctx context.Context, files []string) error // of a move that is given up
 }

@@ -38,6 +38,14 @@ type entry struct {
 	Why    *schemas.Reason   `json:"why,omitempty"`    // refused, for this
 	Move   *moveRecord       `json:"move,omitempty"`   // this host is the source
 	Record *migration.Record `json:"record,omitempty"` // this host is the destination
+	Files  *files            `json:"files,omitempty"`  // made here for its disks; nobody's once it may run here
+}
+
+// files are those a destination makes for the disks of one move. They are written
+// down before they are made, and gone when none are named.
+type files struct {
+	Epoch uint64   `json:"epoch"`
+	Paths []string `json:"paths"`
 }
 
 // moveRecord is a move that this host leads.
@@ -49,6 +57,9 @@ type moveRecord struct {
 	Started schemas.Time     `json:"started"`
 	Command *schemas.Command `json:"command"`
 	Order   schemas.Signed   `json:"order"`
+
+	Copied schemas.Bytes `json:"copied,omitempty"` // of disks that go along
+	Files  []string      `json:"files,omitempty"`  // theirs at this host: deleted when the move has succeeded
 }
 
 // judged is a command id with its sequence and, if refused, why.
@@ -71,6 +82,7 @@ type journal struct {
 	fences map[schemas.VMID]uint64
 	moves  map[schemas.VMID]moveRecord
 	recs   map[schemas.VMID]migration.Record
+	files  map[schemas.VMID]files
 	ids    map[schemas.CommandID]judged
 	order  []schemas.CommandID // of ids, oldest first
 }
@@ -83,7 +95,7 @@ func openJournal(dir string) (*journal, error) {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
 	j := &journal{path: filepath.Join(dir, "journal"), fences: map[schemas.VMID]uint64{}, moves: map[schemas.VMID]moveRecord{},
-		recs: map[schemas.VMID]migration.Record{}, ids: map[schemas.CommandID]judged{}}
+		recs: map[schemas.VMID]migration.Record{}, files: map[schemas.VMID]files{}, ids: map[schemas.CommandID]judged{}}
 	b, err := os.ReadFile(j.path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("journal: %w", err)
@@ -166,6 +178,15 @@ func (j *journal) fold(e entry) {
 	if e.Record != nil {
 		j.recs[e.VM] = *e.Record
 		j.fences[e.VM] = max(j.fences[e.VM], e.Record.Fence)
+		if e.Record.Resumed >= j.files[e.VM].Epoch {
+			delete(j.files, e.VM) // they are the running VM's
+		}
+	}
+	if e.Files != nil {
+		j.files[e.VM] = *e.Files
+		if len(e.Files.Paths) == 0 {
+			delete(j.files, e.VM)
+		}
 	}
 }
 
@@ -223,6 +244,9 @@ func (j *journal) compact() error {
 		}
 		if r, ok := j.recs[vm]; ok {
 			e.Record = &r
+		}
+		if f, ok := j.files[vm]; ok {
+			e.Files = &f
 		}
 		add(e)
 	}
@@ -284,6 +308,13 @@ func (j *journal) record(vm schemas.VMID) migration.Record {
 	r := j.recs[vm]
 	r.Fence = max(r.Fence, j.fences[vm])
 	return r
+}
+
+// made are the files made here for the VM's disks, while they are not its own.
+func (j *journal) made(vm schemas.VMID) files {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.files[vm]
 }
 
 // open lists the moves this host leads that have not ended.

@@ -2,6 +2,7 @@ package actuator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"sync"
@@ -98,7 +99,7 @@ func (r *Receiver) serve(ctx context.Context, op schemas.Op, t migration.Ticket,
 		return migration.Reply{Why: why, Peer: migration.Peer{Fence: rec.Fence, Released: rec.Released, Resumed: rec.Resumed, Asked: asked}}, &migration.Refusal{Why: why}
 	}
 	here := migration.Here{Copy: seen.Copy, Incoming: seen.Incoming, Session: r.host.Session(vm), Leads: r.j.leads(vm)}
-	ask := migration.Ask{Op: op, Epoch: t.Epoch, AfterSeq: t.Command.AfterSeq, Expires: expires, Command: int64(t.Command.Expires), Deadline: int64(t.Command.Deadline)}
+	ask := migration.Ask{Op: op, Epoch: t.Epoch, AfterSeq: t.Command.AfterSeq, Expires: expires, Command: int64(t.Command.Expires), Deadline: int64(t.Command.Deadline) + int64(r.limits.DiskTime(o.Copied()))}
 	steps, why := r.rules.Answer(r.j.record(vm), ask, here, asked, r.limits)
 	reply := migration.Reply{Seen: seen.Seen}
 	if why.OK() {
@@ -155,12 +156,19 @@ func (r *Receiver) steps(ctx context.Context, t migration.Ticket, o migration.Of
 		}
 		switch s.Kind {
 		case migration.Write:
+			if err = r.clear(ctx, vm, s.Record.Dropped); err != nil {
+				break
+			}
 			err = r.j.write(entry{VM: vm, Time: schemas.Time(r.now()), Record: &s.Record})
 			if err != nil {
 				err = &migration.Refusal{Why: schemas.Reason{Code: schemas.ReasonJournal, Detail: err.Error()}}
 			}
 		case migration.DoPrepare:
-			next, err = r.host.Prepare(ctx, t, o)
+			if err = r.promise(ctx, t, o.Disks); err == nil {
+				if next, err = r.host.Prepare(ctx, t, o); err != nil && migration.HowOf(err) == migration.Refused {
+					err = errors.Join(err, r.forgo(vm)) // the host has taken back what it had made
+				}
+			}
 		case migration.DoFinish:
 			if next, err = r.host.Finish(ctx, t, o.Cookie); err == nil {
 				r.mu.Lock()
@@ -183,6 +191,46 @@ func (r *Receiver) steps(ctx context.Context, t migration.Ticket, o migration.Of
 		reply = next
 	}
 	return reply, nil
+}
+
+// promise writes down which files are about to be made for a VM's disks, once it is
+// sure that none of them is there and that there is room.
+func (r *Receiver) promise(ctx context.Context, t migration.Ticket, disks []schemas.DiskCopy) error {
+	if len(disks) == 0 {
+		return nil
+	}
+	if err := r.host.Room(ctx, disks); err != nil {
+		return err
+	}
+	f := files{Epoch: t.Epoch}
+	for _, d := range disks {
+		f.Paths = append(f.Paths, d.Path)
+	}
+	if err := r.j.write(entry{VM: t.VM(), Time: schemas.Time(r.now()), Files: &f}); err != nil {
+		return &migration.Refusal{Why: schemas.Reason{Code: schemas.ReasonJournal, Detail: err.Error()}}
+	}
+	return nil
+}
+
+// clear deletes the files that were made for a move that is given up: before it is
+// written down that its copy is surely gone.
+func (r *Receiver) clear(ctx context.Context, vm schemas.VMID, dropped uint64) error {
+	f := r.j.made(vm)
+	if len(f.Paths) == 0 || dropped < f.Epoch {
+		return nil
+	}
+	if err := r.host.Clear(ctx, f.Paths); err != nil {
+		return err
+	}
+	return r.forgo(vm)
+}
+
+// forgo writes down that no file is here for a VM that may not run here.
+func (r *Receiver) forgo(vm schemas.VMID) error {
+	if len(r.j.made(vm).Paths) == 0 {
+		return nil
+	}
+	return r.j.write(entry{VM: vm, Time: schemas.Time(r.now()), Files: &files{}})
 }
 
 func (r *Receiver) forget(vm schemas.VMID) {

@@ -55,12 +55,12 @@ func (r *remote) ask(ctx context.Context, op schemas.Op, t migration.Ticket, o m
 		expires = now + max(int64(time.Millisecond), int64(time.Until(d)))
 	}
 	q := &schemas.Request{Op: op, Command: t.Command.ID, Epoch: t.Epoch, VM: t.VM(), From: r.self, To: r.peer,
-		Time: schemas.Time(now), Expires: schemas.Time(expires), Order: t.Order, XML: o.XML, Cookie: o.Cookie}
+		Time: schemas.Time(now), Expires: schemas.Time(expires), Order: t.Order, XML: o.XML, Cookie: o.Cookie, Disks: o.Disks, Peer: o.Peer}
 	sent, err := schemas.Encode(q)
 	if err != nil {
 		return migration.Reply{}, fmt.Errorf("ask %s to %s %s: %w", r.peer, op, t.VM(), err)
 	}
-	got, err := r.bus.Request(ctx, streams.SubjectActuator(r.peer, op), q)
+	got, now, err := r.attempts(ctx, q)
 	if errors.Is(err, streams.ErrTooLarge) {
 		return migration.Reply{}, &migration.Refusal{Why: schemas.Reason{Code: schemas.ReasonTooLarge, Detail: err.Error()}}
 	}
@@ -78,6 +78,28 @@ func (r *remote) ask(ctx context.Context, op schemas.Op, t migration.Ticket, o m
 		return out, &migration.Refusal{Why: a.Reason}
 	}
 	return out, nil
+}
+
+// firstAttempt is how long the first answer is waited for; each further attempt of
+// the same request waits twice as long.
+const firstAttempt = 500 * time.Millisecond
+
+// attempts sends one request until it is answered or ctx ends: a request or a reply
+// that is lost must not cost the guest the whole of the deadline. The destination
+// answers the same request twice with the same answer. asked is when the attempt
+// that was answered went out.
+func (r *remote) attempts(ctx context.Context, q *schemas.Request) (got *streams.Received, asked int64, err error) {
+	for wait := firstAttempt; ; wait *= 2 {
+		asked = r.now()
+		try, cancel := context.WithTimeout(ctx, wait)
+		got, err = r.bus.Request(try, streams.SubjectActuator(r.peer, q.Op), q)
+		silent := try.Err() != nil
+		cancel()
+		// An error without silence is a word: nobody serves it, or it may not be asked.
+		if err == nil || !silent || ctx.Err() != nil {
+			return got, asked, err
+		}
+	}
 }
 
 // verified proves that the reply is the peer's and answers this request.
@@ -107,7 +129,7 @@ func (a *Actuator) answer(ctx context.Context, got *streams.Received) schemas.Me
 	t, err := a.proven(got, q)
 	var r migration.Reply
 	if err == nil {
-		r, err = a.receiver.serve(ctx, q.Op, t, migration.Offer{XML: q.XML, Cookie: q.Cookie}, int64(q.Expires))
+		r, err = a.receiver.serve(ctx, q.Op, t, migration.Offer{XML: q.XML, Cookie: q.Cookie, Disks: q.Disks, Peer: q.Peer}, int64(q.Expires))
 		if err != nil && migration.HowOf(err) == migration.Unknown {
 			a.log.Warn("request not carried out", "op", q.Op, "vm", q.VM, "epoch", q.Epoch, "err", err)
 			return nil // no answer is the honest one: nobody knows

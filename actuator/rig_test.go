@@ -44,7 +44,12 @@ func newRig(t *testing.T) *rig { t.Helper(); return newRigAt(t, 40e9) }
 // newRigAt has links of a given speed, bytes/s: VMs have about a gigabyte.
 func newRigAt(t *testing.T, speed schemas.BytesPerSecond) *rig {
 	t.Helper()
-	f, err := sim.New(sim.Config{Seed: 3, Hosts: 4, VMs: 16, Base: time.Second, NICBandwidth: speed, LinkBandwidth: speed, PeerTimeout: 150 * time.Millisecond})
+	return newRigOf(t, sim.Config{Seed: 3, Hosts: 4, VMs: 16, Base: time.Second, NICBandwidth: speed, LinkBandwidth: speed, PeerTimeout: 150 * time.Millisecond})
+}
+
+func newRigOf(t *testing.T, c sim.Config) *rig {
+	t.Helper()
+	f, err := sim.New(c)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -73,7 +73,7 @@ var specs = []Spec{
 	{KindPolicy, 1, 1, JSON, "what the operator allows and asks for", func() Message { return new(Policy) }},
 	{KindTunnel, 1, 1, JSON, "the share-out of a link", func() Message { return new(Tunnel) }},
 	{KindTunnelPeer, 1, 0, JSON, "a site's end of a tunnel, with its public keys", func() Message { return new(TunnelPeer) }},
-	{KindRequest, 1, 0, JSON, "what one actuator asks of another", func() Message { return new(Request) }},
+	{KindRequest, 1, 1, JSON, "what one actuator asks of another", func() Message { return new(Request) }},
 	{KindReply, 1, 0, JSON, "an actuator's answer", func() Message { return new(Reply) }},
 }
 

@@ -169,6 +169,26 @@ type Request struct {
 	XML       string    `json:"xml" jsonschema_description:"prepare: domain XML from Begin3"`
 	Cookie    []byte    `json:"cookie" jsonschema_description:"libvirt migration cookie of the phase"`
 	Cancelled bool      `json:"cancelled" jsonschema_description:"finish: the transfer failed, drop the incoming guest"`
+
+	Disks []DiskCopy `json:"disks,omitempty" jsonschema_description:"prepare: disks on the source's local storage, copied along"`
+	Peer  *PeerLead  `json:"peer,omitempty" jsonschema_description:"prepare: libvirt itself shall lead the migration, peer to peer; absent in a handover"`
+}
+
+// DiskCopy is a disk that is copied along with its VM.
+type DiskCopy struct {
+	Target   string `json:"target" jsonschema_description:"as the guest sees it: vda"`
+	Path     string `json:"path" jsonschema_description:"of its file, the same on both hosts"`
+	Format   string `json:"format" jsonschema_description:"raw or qcow2"`
+	Capacity Bytes  `json:"capacity_bytes" jsonschema_description:"bytes, as the guest sees it"`
+}
+
+// PeerLead asks for a peer-to-peer migration. The source holds the lease while it
+// asks: a destination whose disk lock works cannot take it too, and that is the
+// proof of it.
+type PeerLead struct {
+	Lease    string `json:"lease" jsonschema_description:"file of the lease that the source holds, on storage that both hosts see"`
+	Site     SiteID `json:"site" jsonschema_description:"of the source; empty when it does not know"`
+	PostCopy bool   `json:"post_copy" jsonschema_description:"the VM's owner lets it move by post-copy when it does not converge; never between sites"`
 }
 
 // Kind implements [Message].

@@ -78,6 +78,8 @@ const (
 	ReasonStalled        ReasonCode = "stalled"
 	ReasonAborted        ReasonCode = "aborted"
 	ReasonNoLifeSign     ReasonCode = "no_life_sign"
+	ReasonLock           ReasonCode = "disk_lock"    // peer to peer without a disk lock that has been proven
+	ReasonPostCopy       ReasonCode = "no_post_copy" // post-copy was asked for where it could lose the VM
 	ReasonTwoRunning     ReasonCode = "two_running"
 	ReasonNoneLeft       ReasonCode = "no_copy"
 	ReasonConnectionLost ReasonCode = "connection_lost"

@@ -193,7 +193,25 @@ func (m *Request) Validate() error {
 	})
 	c.text("xml", m.XML, MaxHandOver)
 	c.count("cookie", len(m.Cookie), MaxHandOver)
+	c.count("disks", len(m.Disks), maxSmallList)
+	for i := range m.Disks {
+		c.in("disks", i, m.Disks[i].check)
+	}
+	if m.Peer != nil {
+		c.text("peer.lease", m.Peer.Lease, MaxText)
+		optToken(&c, "peer.site", m.Peer.Site)
+	}
 	return c.err
+}
+
+func (d *DiskCopy) check(c *check) {
+	c.text("target", d.Target, MaxName)
+	c.text("path", d.Path, MaxText)
+	oneOf(c, "format", d.Format, "raw", "qcow2")
+	amount(c, "capacity_bytes", d.Capacity)
+	if d.Path == "" || d.Path[0] != '/' {
+		c.fail("path", "%q is not absolute", clip(d.Path))
+	}
 }
 
 // Validate implements [Message].

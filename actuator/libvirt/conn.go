@@ -28,6 +28,7 @@ type conn struct {
 	l    *lv.Libvirt
 	nc   *framed
 	lim  Limits
+	here bool // its daemon runs on this machine: its paths are this process's too
 	once sync.Once
 }
 
@@ -43,7 +44,7 @@ func connect(ctx context.Context, t target, lim Limits) (*conn, error) {
 	if err != nil {
 		return nil, &Error{Op: "connect to " + t.address, Class: Lost, Err: err}
 	}
-	c := &conn{l: lv.NewWithDialer(dialed{nc}), nc: nc, lim: lim}
+	c := &conn{l: lv.NewWithDialer(dialed{nc}), nc: nc, lim: lim, here: t.network == "unix"}
 	_, err = call(ctx, c, "open "+t.driver, connectLimit, func() (struct{}, error) {
 		return struct{}{}, c.l.ConnectToURI(lv.ConnectURI(t.driver))
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	lv "github.com/digitalocean/go-libvirt"
 
@@ -70,15 +71,21 @@ func (d *Destination) Prepare(ctx context.Context, t migration.Ticket, o migrati
 		c.close()
 		return migration.Reply{}, err
 	}
-	params := []lv.TypedParam{text(lv.MigrateParamDestXML, o.XML)}
+	flags := phaseFlags(o.Disks)
+	params := append(copied(o.Disks), text(lv.MigrateParamDestXML, o.XML))
 	uri := ""
 	if d.address != "" {
 		uri = "tcp://" + d.address
 		params = append(params, text(lv.MigrateParamURI, uri))
 	}
+	made, err := c.makeVolumes(ctx, o.Disks)
+	if err != nil {
+		c.close()
+		return migration.Reply{}, err
+	}
 	r, err := call(ctx, c, "prepare "+vm.String(), c.lim.Phase, func() (r migration.Reply, err error) {
 		var out lv.OptString
-		r.Cookie, out, err = c.l.DomainMigratePrepare3Params(params, o.Cookie, uint32(phaseFlags()))
+		r.Cookie, out, err = c.l.DomainMigratePrepare3Params(params, o.Cookie, uint32(flags))
 		r.URI = uri
 		if len(out) > 0 && out[0] != "" {
 			r.URI = out[0]
@@ -89,11 +96,14 @@ func (d *Destination) Prepare(ctx context.Context, t migration.Ticket, o migrati
 		err = refuse("prepare "+vm.String(), "the daemon names no address to connect to")
 	}
 	if err != nil {
+		if isRefused(err) { // after anything else nobody knows: they go with the release
+			err = joined(err, c.removeVolumes(ctx, made))
+		}
 		c.close()
 		return migration.Reply{}, err
 	}
 	d.h.mu.Lock()
-	d.h.in[vm] = &session{c: c, epoch: t.Epoch, name: name, reply: r}
+	d.h.in[vm] = &session{c: c, epoch: t.Epoch, name: name, flags: flags, reply: r}
 	d.h.mu.Unlock()
 	return d.with(ctx, t, r)
 }
@@ -112,17 +122,15 @@ func (d *Destination) Finish(ctx context.Context, t migration.Ticket, cookie []b
 	if m == nil || m.epoch != t.Epoch {
 		return migration.Reply{}, &Error{Op: "finish " + vm.String(), Class: Refused, Err: errNotBound}
 	}
-	type answer struct {
-		dom    lv.Domain
-		cookie []byte
-	}
-	a, err := call(ctx, m.c, "finish "+vm.String(), m.c.lim.Phase, func() (a answer, err error) {
-		a.dom, a.cookie, err = m.c.l.DomainMigrateFinish3Params([]lv.TypedParam{text(lv.MigrateParamDestName, m.name)}, cookie, uint32(phaseFlags()), 0)
-		return a, err
-	})
+	a, err := d.finish(ctx, m, vm, cookie)
 	if err != nil {
 		d.h.end(d.h.in, vm)
 		return migration.Reply{}, err
+	}
+	if a.silent {
+		d.h.log.Warn("Finish3 has not answered, and the copy is whole: its answer is not waited for", "vm", vm)
+		d.h.mark(m, false, true)
+		return d.with(ctx, t, migration.Reply{})
 	}
 	if got := schemas.VMID(a.dom.UUID); got != vm {
 		return migration.Reply{}, refuse("finish "+vm.String(), fmt.Sprintf("the daemon finished %s instead", got))
@@ -135,6 +143,55 @@ func (d *Destination) Finish(ctx context.Context, t migration.Ticket, cookie []b
 	}
 	r.Downtime, r.Volume = job.Downtime, job.Processed
 	return d.with(ctx, t, r)
+}
+
+// finishAnswer is what Finish3 answered; silent when it did not, and the copy was
+// seen to be whole all the same.
+type finishAnswer struct {
+	dom    lv.Domain
+	cookie []byte
+	silent bool
+}
+
+// The guest stands still while Finish3 is waited for. After quietLook the host is
+// looked at too: a copy that is said, looks later again, to be paused by nobody's
+// transfer is whole, for Finish3 says so last. Its answer alone is lost then.
+const (
+	quietLook  = 700 * time.Millisecond
+	quietTwice = 700 * time.Millisecond
+)
+
+// finish calls Finish3(cancelled=0), and does not wait for an answer that is lost.
+func (d *Destination) finish(ctx context.Context, m *session, vm schemas.VMID, cookie []byte) (finishAnswer, error) {
+	type result struct {
+		a   finishAnswer
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		a, err := call(ctx, m.c, "finish "+vm.String(), m.c.lim.Phase, func() (a finishAnswer, err error) {
+			a.dom, a.cookie, err = m.c.l.DomainMigrateFinish3Params([]lv.TypedParam{text(lv.MigrateParamDestName, m.name)}, cookie, uint32(m.flags), 0)
+			return a, err
+		})
+		done <- result{a, err}
+	}()
+	wait, whole := quietLook, false
+	for {
+		select {
+		case r := <-done:
+			return r.a, r.err
+		case <-time.After(wait):
+		}
+		wait = quietTwice
+		look, cancel := context.WithTimeout(ctx, 2*time.Second)
+		seen, err := d.h.see(look, vm)
+		cancel()
+		now := err == nil && seen.Copy == migration.Paused && !seen.Incoming
+		if whole && now {
+			return finishAnswer{silent: true}, nil
+		}
+		whole = now
+	}
 }
 
 // Resume lets the VM run here.
@@ -161,7 +218,7 @@ func (d *Destination) Release(ctx context.Context, t migration.Ticket) (migratio
 			// Cancelled, Finish3 kills the incoming guest and frees its port. The name
 			// may be gone with the guest: what counts is what is seen afterwards.
 			err := do(ctx, m.c, "cancel "+vm.String(), m.c.lim.Phase, func() error {
-				_, _, err := m.c.l.DomainMigrateFinish3Params([]lv.TypedParam{text(lv.MigrateParamDestName, m.name)}, nil, uint32(phaseFlags()), 1)
+				_, _, err := m.c.l.DomainMigrateFinish3Params([]lv.TypedParam{text(lv.MigrateParamDestName, m.name)}, nil, uint32(m.flags), 1)
 				return err
 			})
 			if err != nil && !isRefused(err) && !isNotFound(err) {

@@ -16,6 +16,9 @@ type Disk struct {
 	Type   string // file, block, network, volume ...
 	Path   string // of file and block
 	Cache  string // empty: the hypervisor's default
+	Format string // raw, qcow2 ...
+	Chain  bool   // it stands on other files
+	Common bool   // <shareable/>: several VMs, or several hosts, use it at once
 }
 
 // Guest is what a domain's XML says that matters for a move.
@@ -46,7 +49,12 @@ type xmlGuest struct {
 		Device string `xml:"device,attr"`
 		Driver struct {
 			Cache string `xml:"cache,attr"`
+			Type  string `xml:"type,attr"`
 		} `xml:"driver"`
+		Shareable *struct{} `xml:"shareable"`
+		Backing   struct {
+			Type string `xml:"type,attr"`
+		} `xml:"backingStore"`
 		Source struct {
 			File string `xml:"file,attr"`
 			Dev  string `xml:"dev,attr"`
@@ -79,7 +87,8 @@ func ParseGuest(doc string) (g Guest, err error) {
 		if d.ReadOnly != nil || d.Device == "cdrom" || d.Device == "floppy" {
 			continue
 		}
-		g.Disks = append(g.Disks, Disk{Target: d.Target.Dev, Type: d.Type, Path: d.Source.File + d.Source.Dev, Cache: d.Driver.Cache})
+		g.Disks = append(g.Disks, Disk{Target: d.Target.Dev, Type: d.Type, Path: d.Source.File + d.Source.Dev, Cache: d.Driver.Cache,
+			Format: d.Driver.Type, Chain: d.Backing.Type != "", Common: d.Shareable != nil})
 	}
 	return g, nil
 }

@@ -12,7 +12,7 @@ import (
 const guestXML = `<domain type='qemu'><name>g</name><uuid>3f1c0100-0000-4000-8000-000000000001</uuid>
 <cpu mode='custom'><model>qemu64</model></cpu>
 <devices>
-<disk type='file' device='disk'><driver name='qemu' cache='none'/><source file='/pool/g.img'/><target dev='vda'/></disk>
+<disk type='file' device='disk'><driver name='qemu' type='raw' cache='none'/><source file='/pool/g.img'/><backingStore type='file'/><target dev='vda'/></disk>
 <disk type='block' device='disk'><source dev='/dev/vg/g'/><target dev='vdb'/></disk>
 <disk type='file' device='cdrom'><source file='/iso'/><target dev='sda'/><readonly/></disk>
 </devices></domain>`
@@ -22,7 +22,7 @@ func TestParseGuest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if g.Name != "g" || !g.Emulated || len(g.Disks) != 2 || g.Disks[0] != (Disk{"vda", "file", "/pool/g.img", "none"}) || g.Disks[1].Path != "/dev/vg/g" || !strings.Contains(g.CPU, "<model>qemu64") {
+	if g.Name != "g" || !g.Emulated || len(g.Disks) != 2 || g.Disks[0] != (Disk{Target: "vda", Type: "file", Path: "/pool/g.img", Cache: "none", Format: "raw", Chain: true}) || g.Disks[1].Path != "/dev/vg/g" || !strings.Contains(g.CPU, "<model>qemu64") {
 		t.Fatalf("%+v", g)
 	}
 	if why := g.Fit(10_000_002); !why.OK() {

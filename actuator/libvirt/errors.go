@@ -80,7 +80,7 @@ func classify(op string, err error) error {
 	case errors.As(err, &own):
 		e.Code, e.Class = own.Code, Refused
 		switch lv.ErrorNumber(own.Code) {
-		case lv.ErrNoDomain, lv.ErrNoStoragePool:
+		case lv.ErrNoDomain, lv.ErrNoStoragePool, lv.ErrNoStorageVol:
 			e.Class = NotFound
 		case lv.ErrOperationAborted:
 			e.Class = Aborted

@@ -30,11 +30,24 @@ var labShared atomic.Bool
 // machine. internal/lab alone calls it; nothing that reads a configuration may.
 func AllowLabSharedDirectory() { labShared.Store(true) }
 
-func phaseFlags() lv.DomainMigrateFlags {
-	if labShared.Load() {
-		return flags | lv.MigrateUnsafe
+// phaseFlags are the flags of a move, the same in all its phases.
+func phaseFlags(disks []schemas.DiskCopy) lv.DomainMigrateFlags {
+	f := flags
+	if len(disks) > 0 {
+		f |= lv.MigrateNonSharedDisk
 	}
-	return flags
+	if labShared.Load() {
+		f |= lv.MigrateUnsafe
+	}
+	return f
+}
+
+// copied names the disks that are copied along; libvirt takes the others as they are.
+func copied(disks []schemas.DiskCopy) (params []lv.TypedParam) {
+	for _, d := range disks {
+		params = append(params, text(lv.MigrateParamMigrateDisks, d.Target))
+	}
+	return params
 }
 
 // Host is one host's daemon. Looks go over a connection of its own, which is made
@@ -58,6 +71,7 @@ type session struct {
 	epoch   uint64
 	name    string
 	events  <-chan Event
+	flags   lv.DomainMigrateFlags
 	params  []lv.TypedParam // source: for Perform3
 	reply   migration.Reply // destination: Prepare3's, for a request that comes again
 	started bool            // Perform3 is under way

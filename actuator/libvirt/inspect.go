@@ -117,28 +117,11 @@ func (x *Inspection) guests(ctx context.Context, c *conn) error {
 }
 
 func (x *Inspection) pools(ctx context.Context, c *conn) error {
-	pools, err := call(ctx, c, "storage pools", c.lim.Quick, func() ([]lv.StoragePool, error) {
-		p, _, err := c.l.ConnectListAllStoragePools(1, lv.ConnectListStoragePoolsActive)
-		return p, err
-	})
-	if err != nil {
-		return err
+	found, err := c.pools(ctx)
+	for _, p := range found {
+		x.Pools = append(x.Pools, p.Pool)
 	}
-	for _, p := range pools {
-		doc, err := call(ctx, c, "pool "+p.Name, c.lim.Quick, func() (string, error) { return c.l.StoragePoolGetXMLDesc(p, 0) })
-		if isNotFound(err) {
-			continue // it went
-		}
-		if err != nil {
-			return err
-		}
-		pool, err := parsePool(doc)
-		if err != nil {
-			return err
-		}
-		x.Pools = append(x.Pools, pool)
-	}
-	return nil
+	return err
 }
 
 // Runs reports which of some <cpu> elements the host behind a URI can provide, by

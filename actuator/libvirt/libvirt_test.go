@@ -138,12 +138,12 @@ func TestJobStats(t *testing.T) {
 
 func TestFlags(t *testing.T) {
 	const never = lv.MigratePeer2peer | lv.MigrateTunnelled | lv.MigrateUnsafe | lv.MigratePostcopy
-	if f := phaseFlags(); f&never != 0 || f&lv.MigratePaused == 0 || f != flags {
+	if f := phaseFlags(nil); f&never != 0 || f&lv.MigratePaused == 0 || f != flags {
 		t.Errorf("flags %b", f)
 	}
 	AllowLabSharedDirectory()
 	defer labShared.Store(false)
-	if f := phaseFlags(); f != flags|lv.MigrateUnsafe {
+	if f := phaseFlags(nil); f != flags|lv.MigrateUnsafe {
 		t.Errorf("laboratory: flags %b", f)
 	}
 }

@@ -50,6 +50,10 @@ func (s *Source) Begin(ctx context.Context, t migration.Ticket) (migration.Offer
 func begin(ctx context.Context, c *conn, t migration.Ticket, qemu uint64) (o migration.Offer, m *session, err error) {
 	vm := t.VM()
 	m = &session{c: c, epoch: t.Epoch}
+	if o.Disks, err = c.local(ctx, vm); err != nil {
+		return o, nil, err
+	}
+	m.flags, m.params = phaseFlags(o.Disks), copied(o.Disks)
 	if m.dom, err = c.lookup(ctx, vm); err != nil {
 		return o, nil, err
 	}
@@ -77,10 +81,11 @@ func begin(ctx context.Context, c *conn, t migration.Ticket, qemu uint64) (o mig
 	if bw := t.Command.Bandwidth; bw > 0 {
 		m.params = append(m.params, lv.TypedParam{Field: lv.MigrateParamBandwidth, Value: *lv.NewTypedParamValueUllong(mebibytes(bw))})
 	}
-	o, err = call(ctx, c, "begin "+vm.String(), c.lim.Phase, func() (o migration.Offer, err error) {
-		o.Cookie, o.XML, err = c.l.DomainMigrateBegin3Params(m.dom, m.params, uint32(phaseFlags()))
+	begun, err := call(ctx, c, "begin "+vm.String(), c.lim.Phase, func() (o migration.Offer, err error) {
+		o.Cookie, o.XML, err = c.l.DomainMigrateBegin3Params(m.dom, m.params, uint32(m.flags))
 		return o, err
 	})
+	o.XML, o.Cookie = begun.XML, begun.Cookie
 	return o, m, err
 }
 
@@ -109,7 +114,7 @@ func (s *Source) Perform(ctx context.Context, t migration.Ticket, p migration.Re
 	s.h.mark(m, true, false)
 	params := append(append([]lv.TypedParam(nil), m.params...), text(lv.MigrateParamURI, p.URI))
 	cookie, err := call(ctx, m.c, "perform "+vm.String(), 24*time.Hour, func() ([]byte, error) {
-		return m.c.l.DomainMigratePerform3Params(m.dom, nil, params, p.Cookie, phaseFlags())
+		return m.c.l.DomainMigratePerform3Params(m.dom, nil, params, p.Cookie, m.flags)
 	})
 	s.h.mark(m, false, err == nil)
 	if err != nil {
@@ -135,7 +140,7 @@ func (s *Source) confirm(ctx context.Context, vm schemas.VMID, cookie []byte, ca
 		return &Error{Op: "confirm " + vm.String(), Class: Lost, Err: errNotBound}
 	}
 	err := do(ctx, m.c, "confirm "+vm.String(), m.c.lim.Phase, func() error {
-		return m.c.l.DomainMigrateConfirm3Params(m.dom, nil, cookie, uint32(phaseFlags()), cancelled)
+		return m.c.l.DomainMigrateConfirm3Params(m.dom, nil, cookie, uint32(m.flags), cancelled)
 	})
 	s.h.end(s.h.out, vm)
 	return err

@@ -46,6 +46,16 @@ func (t Ticket) VM() schemas.VMID { return t.Command.VM }
 type Offer struct {
 	XML    string
 	Cookie []byte
+	Disks  []schemas.DiskCopy // on local storage: copied along
+	Peer   *schemas.PeerLead  // libvirt itself shall lead; nil in a handover
+}
+
+// Copied is how much of disks goes along.
+func (o *Offer) Copied() (sum schemas.Bytes) {
+	for i := range o.Disks {
+		sum += o.Disks[i].Capacity
+	}
+	return sum
 }
 
 // Reply is what a destination answers. With an error of class [ErrUnclear] it is

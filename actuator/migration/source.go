@@ -1,6 +1,7 @@
 package migration
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/foreshift/foreshift/schemas"
@@ -109,6 +110,10 @@ func absorb(s State, o Observation, now int64) State {
 			return back(s)
 		}
 		s.Stage, s.Bound, s.Open = Preparing, true, true
+		if s.Disks = o.Disks; s.Disks > 0 {
+			s.Memory = time.Duration(max(0, s.Deadline-now))
+			s.Deadline += int64(s.Limits.DiskTime(s.Disks))
+		}
 	case Prepare:
 		switch {
 		case d.How == Done:
@@ -198,11 +203,26 @@ func told(v Verb, o Observation) bool {
 	return false
 }
 
+// disks takes in that the disks are there: memory has its own time from then on. It
+// reports that they have taken all of theirs.
+func (s State) disks(j JobStats, now int64) (State, bool) {
+	if s.Memory == 0 || !j.Active {
+		return s, false
+	}
+	if j.Disk {
+		return s, now >= s.Deadline-int64(s.Memory)
+	}
+	s.Deadline = min(s.Deadline, now+int64(s.Memory))
+	s.Memory = 0
+	return s, false
+}
+
 // during watches over the one act that may take long: the transfer.
 func (r *Rules) during(s State, o Observation, now int64) (State, []Action, schemas.Reason) {
 	if s.Wait != Perform {
 		return s, nil, s.Why
 	}
+	s, late := s.disks(o.Job, now)
 	if s.Aborted != 0 {
 		if now-s.Aborted >= int64(s.Limits.AbortGrace) {
 			s.Aborted = now // once per grace
@@ -214,6 +234,8 @@ func (r *Rules) during(s State, o Observation, now int64) (State, []Action, sche
 	switch {
 	case o.Abort:
 		s.Why = schemas.Reason{Code: schemas.ReasonAborted, Detail: "aborted by an operator before switchover"}
+	case late:
+		s.Why = schemas.Reason{Code: schemas.ReasonDeadline, Detail: fmt.Sprintf("%.1f GiB of disks were not copied in %s", float64(s.Disks)/(1<<30), s.Limits.DiskTime(s.Disks))}
 	case now >= s.Deadline:
 		s.Why = schemas.Reason{Code: schemas.ReasonDeadline, Detail: "not switched over by the deadline"}
 	default:

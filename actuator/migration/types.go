@@ -98,7 +98,8 @@ type Observation struct {
 	Foreign     bool // the source's pause is not the migration's: a person paused it
 	Destination Copy
 	Job         JobStats
-	Fence       uint64 // this host's fence for the VM, read from disk
+	Disks       schemas.Bytes // that Begin has found to go along
+	Fence       uint64        // this host's fence for the VM, read from disk
 	Life        LifeSign
 	Peer        Peer
 	Did         Did
@@ -216,6 +217,8 @@ type State struct {
 	Why      schemas.Reason
 	Result   schemas.Result // set with Ended
 
+	Disks       schemas.Bytes  // that go along; known once Begin is done
+	Memory      time.Duration  // what is left to memory of the deadline once they are there; 0 from then on
 	MaxDowntime schemas.Millis // of the command; 0: libvirt's own
 	Transfer    Convergence    // while Perform is under way
 	Limits      Limits
@@ -231,7 +234,19 @@ type Limits struct {
 	Fresh      time.Duration // "running now" is no older than this
 	Orphan     time.Duration // an incoming guest is dropped so long after the deadline
 	Late       time.Duration // a destination prepares so long after the command's expiry
+	DiskGiB    time.Duration // what each GiB of disks that go along adds to the deadline
 }
+
+// DiskTime is how long disks may take that go along: the deadline is so much later,
+// and memory gets no more of it than it had without them.
+func (l Limits) DiskTime(size schemas.Bytes) time.Duration {
+	if size <= 0 {
+		return 0
+	}
+	return leastDiskTime + time.Duration(float64(size)/(1<<30)*float64(l.DiskGiB))
+}
+
+const leastDiskTime = 10 * time.Second
 
 // DefaultLimits are the limits in force unless configured otherwise.
 func DefaultLimits() Limits {
@@ -244,6 +259,7 @@ func DefaultLimits() Limits {
 		Fresh:      3 * time.Second,
 		Orphan:     30 * time.Second,
 		Late:       30 * time.Second,
+		DiskGiB:    150 * time.Second,
 	}
 }
 

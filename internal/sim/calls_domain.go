@@ -1,8 +1,6 @@
 package sim
 
 import (
-	"strings"
-
 	"github.com/foreshift/foreshift/internal/sim/rpc"
 	"github.com/foreshift/foreshift/internal/sim/world"
 	"github.com/foreshift/foreshift/schemas"
@@ -211,101 +209,4 @@ var domainCalls = map[rpc.Proc]handler{
 	rpc.ConnectGetAllDomainStats: allStats,
 }
 
-// The one storage pool of every host: the fleet's shared storage.
-const (
-	poolName   = "shared"
-	SharedPath = "/srv/shared"
-)
-
-func (f *Fleet) pool() rpc.Pool { return rpc.Pool{Name: poolName, UUID: uuidOf(f.cfg.Seed, 3, 0)} }
-
-// onPool is a call that takes the storage pool.
-func onPool(do func(*request)) handler {
-	return func(r *request) error {
-		p := r.in.Pool()
-		if err := r.args(); err != nil {
-			return err
-		}
-		if p.Name != poolName && p.UUID != r.d.f.pool().UUID {
-			return rpc.Errorf(rpc.CodeNoStoragePool, "Storage pool not found: no storage pool with matching name '%.80s'", p.Name)
-		}
-		do(r)
-		return nil
-	}
-}
-
-var poolCalls = map[rpc.Proc]handler{
-	rpc.ConnectListAllStoragePools: func(r *request) error {
-		results, flags := r.in.I32(), r.in.U32()
-		if err := r.args(); err != nil {
-			return err
-		}
-		n := 1
-		if flags&3 == 1 { // inactive ones only
-			n = 0
-		}
-		if results != 0 && n == 1 {
-			r.out.U32(1)
-			r.out.Pool(r.d.f.pool())
-		} else {
-			r.out.U32(0)
-		}
-		r.out.U32(uint32(n))
-		return nil
-	},
-	rpc.ConnectNumOfStoragePools: func(r *request) error { r.out.I32(1); return nil },
-	rpc.ConnectListStoragePools: func(r *request) error {
-		r.out.U32(1)
-		r.out.Str(poolName)
-		return nil
-	},
-	rpc.StoragePoolLookupByName: func(r *request) error {
-		name := r.in.Str()
-		if err := r.args(); err != nil {
-			return err
-		}
-		if name != poolName {
-			return rpc.Errorf(rpc.CodeNoStoragePool, "Storage pool not found: no storage pool with matching name '%.80s'", name)
-		}
-		r.out.Pool(r.d.f.pool())
-		return nil
-	},
-	rpc.StoragePoolLookupByUUID: func(r *request) error {
-		id := r.in.UUID()
-		if err := r.args(); err != nil {
-			return err
-		}
-		if id != r.d.f.pool().UUID {
-			return rpc.Errorf(rpc.CodeNoStoragePool, "Storage pool not found: no storage pool with matching uuid '%s'", schemas.VMID(id))
-		}
-		r.out.Pool(r.d.f.pool())
-		return nil
-	},
-	rpc.StoragePoolGetInfo: onPool(func(r *request) {
-		capacity, used := r.d.f.storage()
-		r.out.U32(2) // running
-		r.out.U64(capacity)
-		r.out.U64(used)
-		r.out.U64(capacity - used)
-	}),
-	rpc.StoragePoolGetXMLDesc: onPool(func(r *request) {
-		capacity, used := r.d.f.storage()
-		r.out.Str(poolXML(r.d.f.pool(), capacity, used))
-	}),
-	rpc.StoragePoolGetAutostart: onPool(func(r *request) { r.out.I32(1) }),
-	rpc.StoragePoolNumOfVolumes: onPool(func(r *request) { r.out.I32(int32(len(r.d.f.vms))) }),
-	rpc.StoragePoolIsActive:     onPool(func(r *request) { r.out.Bool(true) }),
-	rpc.StoragePoolIsPersistent: onPool(func(r *request) { r.out.Bool(true) }),
-}
-
-// storage is the capacity and use of the shared pool in bytes.
-func (f *Fleet) storage() (capacity, used uint64) {
-	for i := range f.vms {
-		used += uint64(f.vms[i].Disk)
-	}
-	return used * 2, used
-}
-
 func (f *Fleet) labels(g *world.Guest) map[string]string { return f.vms[f.byVM[g.VM.ID]].Labels }
-
-func diskPath(name string) string { return SharedPath + "/" + strings.ToLower(name) + ".qcow2" }

@@ -104,6 +104,9 @@ var migrationCalls = map[rpc.Proc]handler{
 		if err != nil {
 			return err
 		}
+		if err := r.local(g.VM.Name, flags); err != nil {
+			return err
+		}
 		if e := r.d.f.w.Begin(g, r.c, flags); e != nil {
 			return e
 		}
@@ -187,6 +190,11 @@ func (w *paramWriter) job(s *world.JobStats) {
 	ms := func(ns float64) uint64 { return uint64(ns / 1e6) }
 	w.int("operation", s.Operation)
 	w.u64("time_elapsed", ms(s.Elapsed))
+	if s.DiskTotal > 0 {
+		w.u64("disk_total", uint64(s.DiskTotal))
+		w.u64("disk_processed", uint64(s.DiskTotal-s.DiskRemaining))
+		w.u64("disk_remaining", uint64(s.DiskRemaining))
+	}
 	if s.Total == 0 {
 		return
 	}
@@ -209,9 +217,11 @@ func (w *paramWriter) job(s *world.JobStats) {
 	w.u64("memory_iteration", uint64(s.Iteration))
 	w.u64("memory_page_size", 4096)
 	w.u64("memory_postcopy_requests", 0)
-	w.u64("disk_total", 0)
-	w.u64("disk_processed", 0)
-	w.u64("disk_remaining", 0)
+	if s.DiskTotal == 0 {
+		w.u64("disk_total", 0)
+		w.u64("disk_processed", 0)
+		w.u64("disk_remaining", 0)
+	}
 	if s.Throttle > 0 {
 		w.int("auto_converge_throttle", int32(s.Throttle*100))
 	}
@@ -252,6 +262,9 @@ func prepare(r *request) error {
 	defer r.d.f.unlock()
 	if r.d.world.Down() {
 		return rpc.ErrNoReply
+	}
+	if err := r.waits(dom.Name, flags); err != nil {
+		return err
 	}
 	port, e := r.d.f.w.Prepare(r.d.world, r.c, id, flags)
 	if e != nil {

@@ -83,7 +83,7 @@ func allStats(r *request) error {
 			w.int("state.state", o.st[0])
 			w.int("state.reason", o.st[1])
 		}
-		w.domain(o.spec, &o.m, o.up, groups)
+		w.domain(o.spec, &o.m, f.diskPath(o.spec.Name), o.up, groups)
 		r.out.SetCount(w.at, w.n)
 	}
 	return nil
@@ -102,7 +102,7 @@ func (w *paramWriter) u64(k string, v uint64) { w.n++; w.e.Param(rpc.Ullong(k, v
 func (w *paramWriter) i64(k string, v int64)  { w.n++; w.e.Param(rpc.Llong(k, v)) }
 func (w *paramWriter) str(k string, v string) { w.n++; w.e.Param(rpc.String(k, v)) }
 
-func (w *paramWriter) domain(s *world.VMSpec, m *world.Reading, up bool, groups uint32) {
+func (w *paramWriter) domain(s *world.VMSpec, m *world.Reading, disk string, up bool, groups uint32) {
 	if groups&statCPU != 0 && up {
 		w.u64("cpu.time", uint64(m.CPU))
 		w.u64("cpu.user", uint64(m.CPU*.9))
@@ -142,7 +142,7 @@ func (w *paramWriter) domain(s *world.VMSpec, m *world.Reading, up bool, groups 
 	if groups&statBlock != 0 {
 		w.uint("block.count", 1)
 		w.str("block.0.name", "vda")
-		w.str("block.0.path", diskPath(s.Name))
+		w.str("block.0.path", disk)
 		if up {
 			w.u64("block.0.rd.reqs", uint64(m.DiskRd/16384))
 			w.u64("block.0.rd.bytes", uint64(m.DiskRd))

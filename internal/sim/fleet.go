@@ -46,7 +46,8 @@ type daemon struct {
 	world     *world.Host
 	listeners []net.Listener // bound, not yet served
 	servers   []*rpc.Server
-	watchers  []*rpc.Conn // connections that want events
+	watchers  []*rpc.Conn       // connections that want events
+	volumes   map[string]uint64 // files of the host's own pool, with their capacity
 }
 
 // New makes a fleet and binds its listeners, so that the URIs of [Fleet.Hosts] are
@@ -101,7 +102,12 @@ func (f *Fleet) build() {
 	}
 	f.w = world.New(c)
 	for i := range f.hosts {
-		f.daemons = append(f.daemons, &daemon{f: f, index: i, host: &f.hosts[i], world: f.w.Host(i)})
+		f.daemons = append(f.daemons, &daemon{f: f, index: i, host: &f.hosts[i], world: f.w.Host(i), volumes: map[string]uint64{}})
+	}
+	for _, v := range f.vms {
+		if f.cfg.LocalDisks {
+			f.daemons[f.byHost[v.Host]].volumes[f.diskPath(v.Name)] = uint64(v.Disk)
+		}
 	}
 }
 

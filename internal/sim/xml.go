@@ -84,7 +84,7 @@ func (f *Fleet) domainXML(g *world.Guest) string {
   </devices>
 </domain>
 `, id, escape(g.VM.Name), schemas.VMID(u), labelsXML(f.labels(g)), int64(g.VM.Mem)/1024, int64(g.VM.Mem)/1024, g.VM.VCPUs,
-		guestCPU, escape(diskPath(g.VM.Name)), u[13], u[14], u[15])
+		guestCPU, escape(f.diskPath(g.VM.Name)), u[13], u[14], u[15])
 }
 
 // guestCPU is the CPU model that guests are given: every host can provide it.
@@ -147,6 +147,19 @@ func domainCapabilitiesXML(h *Host) string {
 }
 
 func poolXML(p rpc.Pool, capacity, used uint64) string {
+	if p.Name == localName {
+		return fmt.Sprintf(`<pool type='dir'>
+  <name>%s</name>
+  <uuid>%s</uuid>
+  <capacity unit='bytes'>%d</capacity>
+  <allocation unit='bytes'>%d</allocation>
+  <available unit='bytes'>%d</available>
+  <target>
+    <path>%s</path>
+  </target>
+</pool>
+`, p.Name, schemas.VMID(p.UUID), capacity, used, capacity-used, LocalPath)
+	}
 	return fmt.Sprintf(`<pool type='netfs'>
   <name>%s</name>
   <uuid>%s</uuid>

@@ -17,6 +17,8 @@ const (
 	CodeRPC              Code = 39
 	CodeNoDomain         Code = 42
 	CodeNoStoragePool    Code = 49
+	CodeNoStorageVol     Code = 50
+	CodeStorageVolExist  Code = 90
 	CodeOperationInvalid Code = 55
 	CodeMigrateUnsafe    Code = 81
 	CodeOperationTimeout Code = 68

@@ -36,12 +36,16 @@ const (
 	AuthList                     Proc = 66
 	ConnectNumOfStoragePools     Proc = 71
 	ConnectListStoragePools      Proc = 72
+	StoragePoolRefresh           Proc = 83
 	StoragePoolLookupByName      Proc = 84
 	StoragePoolLookupByUUID      Proc = 85
 	StoragePoolGetInfo           Proc = 87
 	StoragePoolGetXMLDesc        Proc = 88
 	StoragePoolGetAutostart      Proc = 89
 	StoragePoolNumOfVolumes      Proc = 91
+	StorageVolCreateXML          Proc = 93
+	StorageVolDelete             Proc = 94
+	StorageVolLookupByPath       Proc = 97
 	NodeGetFreeMemory            Proc = 102
 	ConnectGetURI                Proc = 110
 	DomainGetSecurityLabel       Proc = 121
@@ -59,6 +63,7 @@ const (
 	DomainMigrateSetMaxDowntime  Proc = 166
 	DomainHasManagedSaveImage    Proc = 183
 	DomainIsUpdated              Proc = 202
+	DomainGetBlockInfo           Proc = 194
 	DomainMigrateSetMaxSpeed     Proc = 207
 	DomainGetState               Proc = 212
 	NodeGetCPUStats              Proc = 227

@@ -21,6 +21,8 @@ type flow struct {
 	at        int64   // ns of the last commit
 	rate      float64 // bytes/ns
 	dirty     float64 // bytes/ns written by the guest
+	disks     float64 // bytes of disks that go along
+	disk      float64 // of them still to be sent, before memory
 	round     int32
 	remaining float64 // bytes of this round
 	dirtied   float64 // bytes to send again in the next
@@ -44,12 +46,22 @@ func (w *World) startFlow(src, dst *Guest) {
 	f := &flow{src: src, dst: dst, at: w.now, round: 1, roundFrom: w.now, ready: w.now + setupTime,
 		remaining: min(src.memory*1.04, src.VM.Mem), wss: max(src.VM.WorkingSet, .01) * src.memory}
 	f.round0 = f.remaining
+	if src.out.flags&FlagNonSharedDisk != 0 {
+		f.disks, f.disk = src.VM.Disk, src.VM.Disk
+	}
 	src.out.flow, dst.in.flow = f, f
 	dst.in.resume = src.State == Running
 	w.flows = append(w.flows, f)
 	src.host.change(func() {}) // the source pays from now on
-	w.iteration(f)
+	if f.disk == 0 {
+		w.iteration(f)
+	}
 	w.rateFlows()
+}
+
+// moved is what the flow has sent since it was last committed, if there was so much.
+func (f *flow) moved(t int64) float64 {
+	return f.rate * max(0, float64(t-max(f.at, f.ready)))
 }
 
 func (w *World) iteration(f *flow) {
@@ -68,8 +80,11 @@ func dirtyAfter(w0, d, s, dt float64) float64 {
 
 // view is the flow's amounts at t, not before the last commit.
 func (f *flow) view(t int64) (remaining, dirtied, sent float64) {
+	if f.disk > 0 {
+		return f.remaining, 0, f.sent
+	}
 	dt := float64(t - f.at)
-	move := max(0, min(f.remaining, f.rate*max(0, float64(t-max(f.at, f.ready)))))
+	move := max(0, min(f.remaining, f.moved(t)))
 	dirtied = f.dirtied
 	if !f.stopped {
 		dirtied = dirtyAfter(f.dirtied, f.dirty, f.wss, dt)
@@ -80,6 +95,9 @@ func (f *flow) view(t int64) (remaining, dirtied, sent float64) {
 func (w *World) commitFlows() {
 	for _, f := range w.flows {
 		f.remaining, f.dirtied, f.sent = f.view(w.now)
+		if f.disk > 0 {
+			f.disk = max(1, f.disk-f.moved(w.now)) // the last of it is for the event
+		}
 		f.at = w.now
 	}
 }
@@ -108,7 +126,11 @@ func (w *World) rateFlows() {
 			f.next = max(w.now+1, f.stalled+int64(limit))
 		default:
 			f.stalled = 0
-			f.next = max(w.now, f.ready) + 1 + int64(math.Ceil(f.remaining/f.rate))
+			left := f.remaining
+			if f.disk > 0 {
+				left = f.disk
+			}
+			f.next = max(w.now, f.ready) + 1 + int64(math.Ceil(left/f.rate))
 		}
 		if !f.stopped { // the dirty rate follows the step's demand
 			f.next = min(f.next, int64(schemas.StepAt(schemas.Time(w.now), w.cfg.Base).End(w.cfg.Base)))
@@ -136,6 +158,11 @@ func (w *World) flowEvent() {
 			w.arrive(f)
 		case f.stalled > 0 && f.rate <= 0 && w.now >= f.stalled+w.patience(f):
 			w.failFlow(f, rpc.Errorf(rpc.CodeInternal, "internal error: migration stream broke: Connection timed out"))
+		case f.disk > 0:
+			if f.rate > 0 && f.disk <= f.rate*2+1 {
+				f.disk, f.roundFrom = 0, w.now
+				w.iteration(f)
+			}
 		case f.rate > 0 && f.remaining <= f.rate*2+1:
 			w.roundEnd(f)
 		}

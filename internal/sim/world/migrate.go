@@ -12,6 +12,7 @@ const (
 	FlagPersistDest      = 8
 	FlagUndefineSource   = 16
 	FlagPaused           = 32
+	FlagNonSharedDisk    = 64
 	FlagChangeProtection = 256
 	FlagOffline          = 1024
 	FlagAbortOnError     = 4096

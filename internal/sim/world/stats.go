@@ -89,6 +89,7 @@ type JobStats struct {
 	Downtime, DowntimeNet       float64 // expected while it runs, real afterwards
 	Total, Processed, Remaining float64
 	Constant                    float64
+	DiskTotal, DiskRemaining    float64
 	Bps, DirtyRate              float64 // bytes/s
 	Iteration                   int32
 	Throttle                    float64 // 0..1
@@ -100,7 +101,10 @@ func (f *flow) stats(t int64) JobStats {
 	s := JobStats{Type: JobUnbounded, Operation: jobMigrationOut, Elapsed: float64(t - f.src.out.started),
 		Setup: setupTime, Total: f.src.VM.Mem, Processed: sent, Remaining: remaining,
 		Constant: max(0, f.src.VM.Mem-f.src.memory*1.04), Bps: f.rate * 1e9, DirtyRate: f.lastDirty,
-		Iteration: f.round, Throttle: f.throttle}
+		Iteration: f.round, Throttle: f.throttle, DiskTotal: f.disks}
+	if f.disk > 0 { // memory has not begun
+		return JobStats{Type: s.Type, Operation: s.Operation, Elapsed: s.Elapsed, DiskTotal: f.disks, DiskRemaining: max(0, f.disk-f.moved(t))}
+	}
 	if f.rate > 0 {
 		s.Downtime = remaining/f.rate + deviceState
 	}
