@@ -43,8 +43,8 @@ type Config struct {
 
 	// Step is a fail point for tests on real hosts: it is called with a step's label
 	// just before the step ("begin", "receive finish") and after it ("begin done"), and
-	// when the transfer and the switchover are seen to have begun ("pre-copy",
-	// "switchover"). What it does not return from does not happen. Nil in production.
+	// when the transfer and the switchover are seen to have begun ("disk",
+	// "pre-copy", "switchover"). What it does not return from does not happen. Nil in production.
 	Step func(vm schemas.VMID, label string)
 
 	// For tests: other hosts than libvirt's, another clock.

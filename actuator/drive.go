@@ -323,7 +323,11 @@ func (d *Drive) watch(ctx, work context.Context) {
 		return
 	}
 	if j, err := d.Source.Stats(work, vm); err == nil && j.Active {
-		d.step("pre-copy")
+		if j.Disk {
+			d.step("disk")
+		} else {
+			d.step("pre-copy")
+		}
 		d.last, d.o.Job = j, j
 		d.rounds, d.volume = max(d.rounds, j.Round), max(d.volume, j.Processed)
 		phase := schemas.PhasePreCopy

@@ -22,12 +22,14 @@ type Facts struct {
 	Seq       uint64         // the command's sequence: its epoch
 	Host      schemas.HostID
 	Now       int64
-	Fence     uint64 // this host's, from disk
-	Seen      bool   // the id has been here before
-	Heartbeat int64  // ns: time of the newest verified heartbeat, 0 if none
-	Paused    bool   // an operator has stopped new moves
-	Moving    bool   // this host already moves the VM
-	Busy      bool   // this host moves as many VMs as it may
+	Fence     uint64         // this host's, from disk
+	Seen      bool           // the id has been here before
+	Heartbeat int64          // ns: time of the newest verified heartbeat, 0 if none
+	Paused    bool           // an operator has stopped new moves
+	Moving    bool           // this host already moves the VM
+	Busy      bool           // this host moves as many VMs as it may
+	Peer      bool           // this host moves VMs peer to peer
+	Lock      schemas.Reason // then: why its disk lock does not hold
 	Source    Copy
 	Foreign   bool // a job that is not ours runs on the VM
 }
@@ -101,6 +103,13 @@ var admissionGuards = []Guard[Facts]{
 		}
 		return schemas.Reason{}
 	}},
+	// I8: what moves a VM names the plan it belongs to, and why.
+	{"plan", func(f Facts) schemas.Reason {
+		if c := f.Command; c.Plan == "" || c.PlanHash == "" || c.Reason.Code == "" {
+			return no(schemas.ReasonInvalid, "the command names no plan, or not why the VM moves")
+		}
+		return schemas.Reason{}
+	}},
 	{"host", func(f Facts) schemas.Reason {
 		if f.Command.Source != f.Host {
 			return no(schemas.ReasonWrongHost, "the command's source is "+string(f.Command.Source)+", this host is "+string(f.Host))
@@ -152,6 +161,12 @@ var admissionGuards = []Guard[Facts]{
 	{"busy", func(f Facts) schemas.Reason {
 		if f.Busy {
 			return no(schemas.ReasonBudgetHost, "this host moves as many VMs as it may")
+		}
+		return schemas.Reason{}
+	}},
+	{"lock", func(f Facts) schemas.Reason {
+		if f.Peer {
+			return f.Lock
 		}
 		return schemas.Reason{}
 	}},

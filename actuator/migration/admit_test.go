@@ -11,7 +11,7 @@ import (
 func TestAdmit(t *testing.T) {
 	const now = int64(1000e9)
 	good := func() Facts {
-		return Facts{Command: &schemas.Command{ID: "c", Source: "h1", Destination: "h2", AfterSeq: 50, Expires: schemas.Time(now + 10e9), Deadline: schemas.Time(now + 60e9)},
+		return Facts{Command: &schemas.Command{ID: "c", Plan: "p", PlanHash: "00", Reason: schemas.Reason{Code: schemas.ReasonOK}, Source: "h1", Destination: "h2", AfterSeq: 50, Expires: schemas.Time(now + 10e9), Deadline: schemas.Time(now + 60e9)},
 			Seq: 60, Host: "h1", Now: now, Fence: 50, Heartbeat: now - 5e9, Source: Running}
 	}
 	if why := Admit(good()); !why.OK() {
@@ -24,6 +24,10 @@ func TestAdmit(t *testing.T) {
 	}{
 		{"signature", schemas.ReasonUnknownSigner, func(f *Facts) { f.Signature.Code = schemas.ReasonUnknownSigner }},
 		{"replay", schemas.ReasonReplay, func(f *Facts) { f.Command.Run = "r1" }},
+		{"plan", schemas.ReasonInvalid, func(f *Facts) { f.Command.Plan = "" }},
+		{"plan", schemas.ReasonInvalid, func(f *Facts) { f.Command.PlanHash = "" }},
+		{"plan", schemas.ReasonInvalid, func(f *Facts) { f.Command.Reason = schemas.Reason{} }},
+		{"lock", schemas.ReasonLock, func(f *Facts) { f.Peer, f.Lock = true, no(schemas.ReasonLock, "gone") }},
 		{"host", schemas.ReasonWrongHost, func(f *Facts) { f.Command.Source = "h3" }},
 		{"host", schemas.ReasonSelf, func(f *Facts) { f.Command.Destination = "h1" }},
 		{"unseen", schemas.ReasonSeen, func(f *Facts) { f.Seen = true }},

@@ -68,6 +68,15 @@ func (c Convergence) Stalled(now int64) schemas.Reason {
 		time.Duration(now-c.Forward).Round(time.Second), float64(c.Least)/1e6, c.Rate/1e6, float64(c.last.DirtyRate)/1e6)}
 }
 
+// moving is how fresh a reading must be for the link to count as alive.
+const moving = 5 * time.Second
+
+// Moving reports that the link carries the transfer at this time: post-copy over one
+// that drops packets would lose the VM.
+func (c Convergence) Moving(now int64) bool {
+	return c.at != 0 && now-c.at < int64(moving) && c.Rate > 0 && c.last.Speed > 0
+}
+
 // widen reports that the allowed downtime is due to be raised by a step.
 func (c Convergence) widen(now int64) bool {
 	if c.at == 0 || c.Step >= downtimeSteps || c.last.Disk {

@@ -24,6 +24,22 @@ type Record struct {
 // litter: a copy that was prepared here, was never to run, and may still be here.
 func (d Record) litter() bool { return d.Prepared > d.Dropped && d.Prepared > d.Resumed }
 
+// seenRunning is the record once the copy is seen running. Whoever resumed a finished
+// copy, a person too: what the guest has done since is nowhere else, so that it counts
+// as this host's intent.
+func (d Record) seenRunning(h Here) Record {
+	if h.Copy != Running {
+		return d
+	}
+	if d.Finished > max(d.Resumed, d.Released) {
+		d.Resumed = d.Finished
+	}
+	if d.Resumed > d.Released {
+		d.Ran = max(d.Ran, d.Resumed)
+	}
+	return d
+}
+
 // Open reports that something of the record may still have to be done or seen.
 func (d Record) Open() bool {
 	return d.litter() || d.Resumed > d.Ran || d.Asked > max(d.Released, d.Ran)
@@ -37,14 +53,16 @@ type Ask struct {
 	Expires  int64  // ns: of the request
 	Command  int64  // ns: the command's own expiry
 	Deadline int64  // ns: the command's deadline
+	Peer     bool   // prepare: libvirt shall lead
 }
 
 // Here is what the destination sees on its own host.
 type Here struct {
 	Copy     Copy
-	Incoming bool   // paused because a transfer comes in, not a whole copy
-	Session  uint64 // epoch for which this process holds the connection of Prepare3
-	Leads    bool   // this host leads a move of the VM: its copy is that move's source
+	Incoming bool           // paused because a transfer comes in, not a whole copy
+	Session  uint64         // epoch for which this process holds the connection of Prepare3
+	Leads    bool           // this host leads a move of the VM: its copy is that move's source
+	Lock     schemas.Reason // why the disk lock is not proven, for a peer-to-peer move
 }
 
 // StepKind names one thing the destination does to answer.
@@ -102,9 +120,7 @@ func (r *Rules) Answer(d Record, a Ask, h Here, now int64, l Limits) ([]Step, sc
 	on := d
 	switch e := a.Epoch; a.Op {
 	case schemas.OpObserve:
-		if d.Resumed > d.Ran && h.Copy == Running {
-			n := d
-			n.Ran = n.Resumed
+		if n := d.seenRunning(h); n != d {
 			write(n)
 		}
 	case schemas.OpPrepare:
@@ -112,6 +128,11 @@ func (r *Rules) Answer(d Record, a Ask, h Here, now int64, l Limits) ([]Step, sc
 			break // done already
 		}
 		n := d
+		if a.Peer { // nothing is made here: the host only gives its word, once its lock is proven
+			n.Fence = max(d.Fence, e)
+			write(n)
+			break
+		}
 		if d.litter() && d.Prepared < e && h.Copy == Absent {
 			n.Dropped = d.Prepared
 		}
@@ -189,14 +210,15 @@ func (r *Rules) Tend(d Record, h Here, now int64, l Limits) (epoch uint64, steps
 	switch {
 	case h.Copy == Unreachable:
 		return 0, nil
+	case d.seenRunning(h) != d:
+		epoch, n = max(d.Resumed, d.Finished), d.seenRunning(h)
+		steps = []Step{{Write, n}}
 	case d.Resumed > d.Ran && d.Resumed > d.Released:
 		epoch = d.Resumed
 		n.Ran = d.Resumed
 		switch h.Copy {
 		case Paused:
 			steps = []Step{{Kind: DoResume}, {Write, n}}
-		case Running:
-			steps = []Step{{Write, n}}
 		default:
 			return 0, nil // the source will see it, and hold
 		}
@@ -277,11 +299,18 @@ var destinationGuards = []Guard[Consent]{
 	}},
 	// A guest is prepared only where there is no copy.
 	{"nothing-here", func(c Consent) schemas.Reason {
-		if c.Step != DoPrepare {
+		if c.Step != DoPrepare && !(c.Ask.Op == schemas.OpPrepare && c.Ask.Peer) {
 			return schemas.Reason{}
 		}
 		if c.Here.Copy != Absent {
 			return no(schemas.ReasonAlreadyThere, "a copy is here already: "+c.Here.Copy.String())
+		}
+		return schemas.Reason{}
+	}},
+	// Libvirt leads only to where a disk lock has been proven.
+	{"lock-proven", func(c Consent) schemas.Reason {
+		if c.Ask.Op == schemas.OpPrepare && c.Ask.Peer {
+			return c.Here.Lock
 		}
 		return schemas.Reason{}
 	}},

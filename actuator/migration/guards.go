@@ -119,6 +119,9 @@ var sourceGuards = []Guard[Act]{
 	{"source-still", func(a Act) schemas.Reason {
 		switch a.Action.Verb {
 		case HandOver, Finish, Resume, Confirm, Destroy:
+			if a.State.Peer && a.Action.Verb == HandOver {
+				break // there libvirt stops it, after this
+			}
 			if a.Seen.Source == Running || a.Seen.Source == Unreachable {
 				return no(schemas.ReasonUnsafe, "the source's copy is "+a.Seen.Source.String())
 			}
@@ -134,6 +137,10 @@ var sourceGuards = []Guard[Act]{
 	}},
 	// The source takes the VM back only once the destination can never run it.
 	{"released-before-take-back", func(a Act) schemas.Reason {
+		if a.Action.Verb == TakeBack && a.State.Peer {
+			// Libvirt would have taken it back by itself, had the other never run.
+			return no(schemas.ReasonNoneLeft, "libvirt led the move: the destination may have run the VM, then the source's copy is stale")
+		}
 		if a.Action.Verb == TakeBack && !released(a.State, a.Seen) {
 			return no(schemas.ReasonHandedOver, fmt.Sprintf("the destination has not released epoch %d, or its copy is not gone (%s)", a.State.Epoch, a.Seen.Destination))
 		}
@@ -163,6 +170,36 @@ var sourceGuards = []Guard[Act]{
 	{"own-copy", func(a Act) schemas.Reason {
 		if a.Action.Verb == Release && a.State.Stage == HandedOver && a.Seen.Source != Paused && a.Seen.Source != Running {
 			return no(schemas.ReasonUnsafe, "the source has no copy left to fall back on: "+a.Seen.Source.String())
+		}
+		return schemas.Reason{}
+	}},
+	// Libvirt leads a transfer only while both hosts' disk locks hold: it starts the
+	// source again when it does not hear of the destination.
+	{"peer-lock", func(a Act) schemas.Reason {
+		if v := a.Action.Verb; a.State.Peer && (v == HandOver || v == Perform || v == PostCopy) && !a.Seen.Lock.OK() {
+			return a.Seen.Lock
+		}
+		return schemas.Reason{}
+	}},
+	// Post-copy leaves no whole copy for a while: only where libvirt leads, the VM's
+	// owner wants it, and the link works.
+	{"post-copy", func(a Act) schemas.Reason {
+		switch {
+		case a.Action.Verb != PostCopy:
+		case !a.State.Peer:
+			return no(schemas.ReasonPostCopy, "libvirt refuses post-copy for a paused handover")
+		case !a.State.MayPostCopy:
+			return no(schemas.ReasonPostCopy, "the VM's owner has not allowed it, or the move may not use it")
+		case !a.State.Transfer.Moving(a.Now):
+			return no(schemas.ReasonPostCopy, "the link does not carry the transfer at this time")
+		}
+		return schemas.Reason{}
+	}},
+	// While the destination still fetches memory from the source, neither may go.
+	{"fetched", func(a Act) schemas.Reason {
+		v := a.Action.Verb
+		if (v == Confirm || v == Destroy || v == TakeBack || v == Report && a.Action.Result != schemas.ResultUnknown) && a.Seen.PostCopy {
+			return no(schemas.ReasonUnsafe, "the destination still fetches memory from the source's copy")
 		}
 		return schemas.Reason{}
 	}},

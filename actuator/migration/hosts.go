@@ -28,6 +28,7 @@ type Seen struct {
 	Incoming bool   // paused because a transfer comes in
 	Foreign  bool   // paused, but not by a migration
 	Job      bool   // a job runs on it
+	PostCopy bool   // paused, and the other copy still fetches memory from it
 	CPU      uint64 // ns of CPU time since its QEMU began; 0 not told
 	Balloon  uint64 // when the balloon driver last reported, s; 0 not told
 }
@@ -66,6 +67,8 @@ type Reply struct {
 	Peer     Peer
 	Cookie   []byte         // of Prepare3 or Finish3
 	URI      string         // of Prepare3: where the source's QEMU connects
+	PeerURI  string         // peer to peer: where the source's libvirt connects
+	Lock     schemas.Reason // peer to peer: why the disk lock does not hold any more
 	Downtime schemas.Millis // as libvirt measured it; 0 not told
 	Volume   schemas.Bytes  // as libvirt measured it; 0 not told
 	Why      schemas.Reason // why not, when it refused

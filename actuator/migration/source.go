@@ -73,7 +73,7 @@ func overdue(s State, o Observation, now int64) bool {
 	if o.Source == Running && o.Destination == Running {
 		return true
 	}
-	if s.Tries < leastTries {
+	if s.Tries < leastTries || s.Peer && o.Job.Active && now < s.Deadline {
 		return false
 	}
 	limit := s.Limits.Answer
@@ -109,13 +109,15 @@ func absorb(s State, o Observation, now int64) State {
 		if d.How != Done {
 			return back(s)
 		}
-		s.Stage, s.Bound, s.Open = Preparing, true, true
+		s.Stage, s.Bound, s.Open = Preparing, !s.Peer, !s.Peer
 		if s.Disks = o.Disks; s.Disks > 0 {
 			s.Memory = time.Duration(max(0, s.Deadline-now))
 			s.Deadline += int64(s.Limits.DiskTime(s.Disks))
 		}
 	case Prepare:
 		switch {
+		case d.How == Done && s.Peer:
+			s.Stage = Performed // written down first: libvirt ends a transfer by itself
 		case d.How == Done:
 			s.Stage = Performing
 		case lost && now-s.Since < int64(s.Limits.Answer):
@@ -124,6 +126,13 @@ func absorb(s State, o Observation, now int64) State {
 			return back(s)
 		}
 	case Perform:
+		if s.Peer {
+			// Whatever libvirt says of it: where the VM runs, both hosts must say.
+			if s.Stage, s.Since, s.Tries = HandedOver, now, 0; d.How != Done && s.Why.OK() {
+				s.Why = d.Why
+			}
+			break
+		}
 		if d.How != Done {
 			// Whoever fails Perform3 ends libvirt's job; a lost connection does too.
 			s.Open = false
@@ -137,7 +146,9 @@ func absorb(s State, o Observation, now int64) State {
 		if d.How != Done {
 			return back(s)
 		}
-		s.Stage = HandedOver
+		if s.Stage = HandedOver; s.Peer {
+			s.Stage = Performing
+		}
 	case Finish:
 		s.Tries++
 		if d.How == Done && !s.Finished {
@@ -223,6 +234,9 @@ func (r *Rules) during(s State, o Observation, now int64) (State, []Action, sche
 		return s, nil, s.Why
 	}
 	s, late := s.disks(o.Job, now)
+	if s.PostCopied {
+		return s, nil, s.Why // an abort would lose the VM
+	}
 	if s.Aborted != 0 {
 		if now-s.Aborted >= int64(s.Limits.AbortGrace) {
 			s.Aborted = now // once per grace
@@ -234,13 +248,22 @@ func (r *Rules) during(s State, o Observation, now int64) (State, []Action, sche
 	switch {
 	case o.Abort:
 		s.Why = schemas.Reason{Code: schemas.ReasonAborted, Detail: "aborted by an operator before switchover"}
+	case s.Peer && !o.Lock.OK():
+		s.Why = o.Lock
 	case late:
 		s.Why = schemas.Reason{Code: schemas.ReasonDeadline, Detail: fmt.Sprintf("%.1f GiB of disks were not copied in %s", float64(s.Disks)/(1<<30), s.Limits.DiskTime(s.Disks))}
 	case now >= s.Deadline:
 		s.Why = schemas.Reason{Code: schemas.ReasonDeadline, Detail: "not switched over by the deadline"}
 	default:
 		var still bool
-		if s, still = s.watch(o.Job, now); !still {
+		if s, still = s.watch(o.Job, now); still {
+			a := Action{Verb: PostCopy}
+			if r.check(Act{s, o, a, now}).OK() {
+				s.PostCopied, s.Why = true, schemas.Reason{}
+				return s, []Action{a}, s.Why
+			}
+		}
+		if !still {
 			if !s.Transfer.widen(now) || s.MaxDowntime == 0 {
 				return s, nil, s.Why
 			}
@@ -280,6 +303,10 @@ func turn(s State, o Observation, now int64) State {
 		if !why.OK() {
 			s.Stage, s.Why, s.Since, s.Tries = RollingBack, why, now, 0
 		}
+	case RollingBack:
+		if s.Peer && o.Destination == Running && o.Source.Gone() { // libvirt was quicker
+			s.Stage, s.Since, s.Tries = HandedOver, now, 0
+		}
 	case HandedOver:
 		if released(s, o) {
 			s.Stage, s.Since, s.Tries, s.Finished = RollingBack, now, 0, false
@@ -310,6 +337,9 @@ func propose(s State, o Observation, to []Action) []Action {
 	case Performing:
 		return append(to, Action{Verb: Perform})
 	case Performed:
+		if o.Destination == Paused && !s.Peer {
+			to = append(to, s.forward())
+		}
 		return append(to, Action{Verb: HandOver})
 	case RollingBack:
 		to = proposeBack(s, o, to)
@@ -321,11 +351,10 @@ func propose(s State, o Observation, to []Action) []Action {
 	// Handed over: forward as long as the destination can.
 	switch o.Destination {
 	case Paused:
-		next := Resume
-		if !s.Finished {
-			next = Finish
+		if s.Peer {
+			break // libvirt is at it
 		}
-		ask, back := Action{Verb: next}, Action{Verb: Release}
+		ask, back := s.forward(), Action{Verb: Release}
 		switch {
 		case s.Declined: // it said no, and has no right to run the VM: back, then
 			to = append(to, back, ask)
@@ -335,6 +364,9 @@ func propose(s State, o Observation, to []Action) []Action {
 			to = append(to, ask)
 		}
 	case Absent, ShutOff:
+		if s.Peer && (o.Job.Active || s.Tries < leastTries) {
+			break // it may just begin, or be at it still
+		}
 		to = append(to, Action{Verb: TakeBack}, Action{Verb: Release})
 	case Unreachable:
 		if s.Lived {
@@ -350,6 +382,14 @@ func propose(s State, o Observation, to []Action) []Action {
 		}
 	}
 	return append(to, look)
+}
+
+// forward is what the destination is asked for next.
+func (s State) forward() Action {
+	if s.Finished {
+		return Action{Verb: Resume}
+	}
+	return Action{Verb: Finish}
 }
 
 // end is how the source's copy ends: by Confirm3 over Begin's connection, by the

@@ -99,12 +99,16 @@ type Observation struct {
 	Destination Copy
 	Job         JobStats
 	Disks       schemas.Bytes // that Begin has found to go along
-	Fence       uint64        // this host's fence for the VM, read from disk
-	Life        LifeSign
-	Peer        Peer
-	Did         Did
-	Abort       bool    // an operator asks for it
-	Resolve     Resolve // an operator's word on where the VM runs
+
+	Lock     schemas.Reason // peer to peer: what has become of either host's disk lock; zero while it holds
+	PostCopy bool           // the source's copy is paused with memory that the other still fetches
+
+	Fence   uint64 // this host's fence for the VM, read from disk
+	Life    LifeSign
+	Peer    Peer
+	Did     Did
+	Abort   bool    // an operator asks for it
+	Resolve Resolve // an operator's word on where the VM runs
 }
 
 // Resolve is an operator's word that ends an UNKNOWN.
@@ -137,11 +141,12 @@ const (
 	Abort         // end libvirt's job before switchover
 	Drop          // close the source's connection: Perform does not come back
 	Widen         // raise the downtime that the transfer may end with
+	PostCopy      // let the destination run and fetch the rest (peer to peer only)
 	Report        // publish the outcome durably
 )
 
 var verbNames = [...]string{"none", "observe", "begin", "prepare", "perform", "hand-over", "finish", "resume",
-	"confirm", "destroy", "take-back", "release", "abort", "drop", "widen", "report"}
+	"confirm", "destroy", "take-back", "release", "abort", "drop", "widen", "post-copy", "report"}
 
 func (v Verb) String() string {
 	if int(v) < len(verbNames) {
@@ -218,6 +223,9 @@ type State struct {
 	Result   schemas.Result // set with Ended
 
 	Disks       schemas.Bytes  // that go along; known once Begin is done
+	Peer        bool           // libvirt leads, peer to peer, under a proven disk lock
+	MayPostCopy bool           // the owner lets it, and nothing speaks against it
+	PostCopied  bool           // it has begun: from here on neither copy is whole
 	Memory      time.Duration  // what is left to memory of the deadline once they are there; 0 from then on
 	MaxDowntime schemas.Millis // of the command; 0: libvirt's own
 	Transfer    Convergence    // while Perform is under way
@@ -270,7 +278,8 @@ func Start(epoch uint64, deadline, now int64, l Limits) State {
 
 // Recover is a move found in the journal after a restart: its last mark, when that
 // was written, the move's deadline, and whether UNKNOWN has been reported. The
-// connection is gone, so that Confirm3 is out of the question. What was not handed
+// connection is gone, so that Confirm3 is out of the question. (A peer-to-peer move
+// goes on without us; set Peer in what Recover gives.) What was not handed
 // over is rolled back; what was handed over goes where the evidence points. The
 // clock of the journal goes on, so that an actuator that restarts again and again
 // cannot put off saying that nobody knows.

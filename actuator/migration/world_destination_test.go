@@ -8,7 +8,13 @@ import (
 
 // --- the destination ---------------------------------------------------------
 
-func (w *world) here() Here { return Here{Copy: w.dst, Incoming: w.incoming, Session: w.session} }
+func (w *world) here() Here {
+	h := Here{Copy: w.dst, Incoming: w.incoming, Session: w.session}
+	if w.lost[1] {
+		h.Lock = no(schemas.ReasonLock, "a second guest took the lease")
+	}
+	return h
+}
 
 func (w *world) crashDestination() {
 	w.log("destination's actuator dies")
@@ -79,7 +85,7 @@ func (w *world) steps(e uint64, steps []Step) bool {
 			if w.dst != Paused || w.incoming || w.odds(w.f.ResumeFails) {
 				return false
 			}
-			w.dst = Running
+			w.dst, w.ran = Running, true
 		case DoDrop:
 			if w.dst == Running {
 				w.violate("destroyed a running copy")
@@ -112,13 +118,16 @@ func (w *world) serve(a Ask) (schemas.Reason, bool) {
 	if !w.steps(a.Epoch, steps) {
 		return schemas.Reason{Code: schemas.ReasonLibvirt, Detail: "a step failed"}, w.rng.Intn(2) == 0
 	}
+	if a.Op == schemas.OpObserve && w.dst == Running {
+		w.ran = true // and the host has seen it: before, nobody could know
+	}
 	return schemas.Reason{}, true
 }
 
 // --- the network -------------------------------------------------------------
 
 func (w *world) request(op schemas.Op, e uint64) (How, schemas.Reason) {
-	a := Ask{Op: op, Epoch: e, AfterSeq: e - 1, Expires: w.now + int64(20*time.Second), Command: int64(60 * time.Second), Deadline: w.s.Deadline}
+	a := Ask{Op: op, Epoch: e, AfterSeq: e - 1, Expires: w.now + int64(20*time.Second), Command: int64(60 * time.Second), Deadline: w.s.Deadline, Peer: w.peer}
 	asked := w.now
 	w.now += int64(w.rng.Intn(4)) * int64(time.Millisecond)
 	timeout := func(what string) (How, schemas.Reason) {

@@ -29,12 +29,15 @@ type world struct {
 	whole    bool // the transfer has ended: dst holds all of the guest
 	bound    int  // source: process that called Begin3 and is still connected, 0 none
 	session  uint64
-	made     uint64 // epoch last prepared
-	killed   int64  // ns: when a QEMU process last died by a fault; copies may be fewer
-	dead     bool   // the transfer has spoilt the guest: it runs and does not live
-	tardy    bool   // a late message is being served
-	told     int64  // ns: by then the move must have ended, or be known as UNKNOWN
-	job      bool   // a job that is not ours runs at the source
+	made     uint64  // epoch last prepared
+	killed   int64   // ns: when a QEMU process last died by a fault; copies may be fewer
+	dead     bool    // the transfer has spoilt the guest: it runs and does not live
+	tardy    bool    // a late message is being served
+	told     int64   // ns: by then the move must have ended, or be known as UNKNOWN
+	job      bool    // a job that is not ours runs at the source
+	ran      bool    // the destination's copy has run
+	peer     bool    // libvirt leads
+	lost     [2]bool // source's and destination's disk lock has gone
 
 	// the source's actuator
 	proc    int // number of the process
@@ -59,7 +62,7 @@ type world struct {
 type faults struct {
 	Lose, LoseReply, Delay, Double, Stale, CrashSource, CrashDestination, PerformFails, PerformLost, DiskFails int
 	Wake, QEMUDies, Abort, NoLife, ShortDeadline, ResumeFails, EndFails, Foreign                               int
-	Stop, Meddle, Skip                                                                                         int
+	Stop, Meddle, Skip, BadCommand, Peer, LockDies                                                             int
 }
 
 const epoch = 100
@@ -98,6 +101,7 @@ func (w *world) crashSource() {
 	w.proc++
 	w.obs = Observation{Destination: Unreachable, Fence: w.fence}
 	w.s = Recover(w.mark, epoch, w.unknown, w.marked, w.s.Deadline, w.now, w.s.Limits)
+	w.s.Peer = w.peer
 }
 
 // loseSource is what libvirt does when the client of a job goes: a transfer is
@@ -136,6 +140,9 @@ func (w *world) act(a Action) Did {
 		return ok
 	case Perform:
 		w.now += int64(time.Second) * int64(1+w.rng.Intn(5))
+		if w.peer {
+			return did(w.performPeer())
+		}
 		if w.bound != w.proc || w.src != Running {
 			return fail
 		}
@@ -180,6 +187,9 @@ func (w *world) act(a Action) Did {
 	case TakeBack:
 		if w.src != Paused {
 			return fail
+		}
+		if w.ran {
+			w.violate("resumed the source's copy, which is stale: the destination's has run")
 		}
 		w.src, w.bound = Running, 0
 		w.check("taking the VM back")
@@ -243,6 +253,13 @@ func (w *world) meddle() {
 func (w *world) turnSource() {
 	o := w.obs
 	o.Source, o.Fence, o.Job.Active = w.src, w.fence, w.job
+	if w.peer && w.odds(w.f.LockDies) {
+		w.lost[0] = true
+		w.log("the source's lock daemon dies")
+	}
+	if w.peer && w.lost[0] {
+		o.Lock = no(schemas.ReasonLock, "the source's lock daemon is gone")
+	}
 	s, acts, why := w.rules.Next(w.s, o, w.now)
 	w.s = s
 	w.obs.Did, w.obs.Abort = Did{}, false
@@ -280,7 +297,12 @@ func (w *world) run() {
 	if w.odds(w.f.ShortDeadline) {
 		deadline = w.now + 5e6
 	}
+	if !w.admit(deadline) {
+		return
+	}
 	w.s, w.mark, w.marked = Start(epoch, deadline, w.now, DefaultLimits()), MarkAccepted, w.now
+	w.peer, w.lost[1] = w.odds(w.f.Peer), w.odds(w.f.LockDies)
+	w.s.Peer = w.peer
 	w.obs = Observation{Destination: Absent, Peer: Peer{Asked: w.now}}
 	w.interfere()
 	w.told = int64(5 * time.Minute)
@@ -332,7 +354,7 @@ func (w *world) interfere() {
 
 // stillUnknown: the states out of which no evidence can lead.
 func (w *world) stillUnknown() bool {
-	return w.dead || w.dst == Absent && (w.rec.Resumed >= epoch || w.src == Absent)
+	return w.dead || w.peer && w.src == Paused && w.dst == Absent || w.dst == Absent && (w.rec.Resumed >= epoch || w.src == Absent)
 }
 
 // kill is a QEMU process that dies.

@@ -44,6 +44,10 @@ type GuestSpec struct {
 	// (shareable): what is to be seen is whether two copies run, not whether QEMU
 	// would have stopped the second.
 	Disk bool
+
+	// Local, at least 4 MiB, puts that disk into the storage pool of its host alone,
+	// of such a size, so that it has to be copied along.
+	Local schemas.Bytes
 }
 
 // Guest is a VM of the lab.
@@ -120,7 +124,11 @@ func (l *Lab) StartGuest(ctx context.Context, h *Host, spec GuestSpec) (*Guest, 
 	l.mu.Unlock()
 
 	if spec.Disk {
-		if err := os.WriteFile(l.diskFile(spec.Name), make([]byte, 1<<20), 0o600); err != nil {
+		file, content := l.diskFile(spec.Name), make([]byte, 1<<20)
+		if spec.Local > 0 {
+			file, content = h.LocalFile(spec.Name), localContent(spec.Local)
+		}
+		if err := os.WriteFile(file, content, 0o600); err != nil {
 			return nil, fmt.Errorf("lab: guest %s: disk: %w", spec.Name, err)
 		}
 	}
@@ -205,7 +213,10 @@ func (l *Lab) domainXML(g *Guest, octet byte) (string, error) {
 	disk := ""
 	if g.Disk {
 		args = append(args, "lab.disk=/dev/vda")
-		disk = fmt.Sprintf(diskTemplate, l.diskFile(g.Name))
+		disk = fmt.Sprintf(diskTemplate, l.diskFile(g.Name), "<shareable/>")
+		if g.Local > 0 {
+			disk = fmt.Sprintf(diskTemplate, localPool+"/"+g.Name+".img", "")
+		}
 	}
 	id := l.rec.ID
 	mac := fmt.Sprintf("52:54:00:%s:%s:%02x", id[:2], id[2:], octet)
@@ -225,7 +236,7 @@ const diskTemplate = `    <disk type='file' device='disk'>
       <driver name='qemu' type='raw' cache='none'/>
       <source file='%s'/>
       <target dev='vda' bus='virtio'/>
-      <shareable/>
+      %s
     </disk>
 `
 
@@ -253,6 +264,11 @@ func (l *Lab) RemoveGuest(ctx context.Context, g *Guest) error {
 		}
 		if _, err := h.Virsh(ctx, "undefine", g.ID.String()); err != nil {
 			errs = append(errs, err)
+		}
+	}
+	for _, h := range l.Hosts {
+		if g.Local > 0 {
+			errs = append(errs, os.RemoveAll(h.LocalFile(g.Name)))
 		}
 	}
 	l.mu.Lock()

@@ -145,6 +145,9 @@ func (l *Lab) startHosts(ctx context.Context) error {
 		if err := h.start(ctx); err != nil {
 			return err
 		}
+		if err := h.definePool(ctx); err != nil {
+			return err
+		}
 		if !warm && i == 0 {
 			l.cfg.Progress("probing QEMU's capabilities (once)")
 			if _, err := h.virsh(ctx, "capabilities"); err != nil {

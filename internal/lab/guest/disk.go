@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/binary"
 	"fmt"
+	"io"
 	"os"
 	"syscall"
 	"time"
@@ -19,8 +20,15 @@ type disk struct {
 	n      uint64
 	stamp  int64
 	writes int64
-	alien  int64 // records found that were not ours
+	alien  int64  // records found that were not ours
+	slots  uint64 // on a larger disk: places that hold the records of the past, in turn
 }
+
+// keptSlots bounds the records of the past; a disk of less than smallDisk holds none.
+const (
+	keptSlots = 512
+	smallDisk = 4 << 20
+)
 
 // openDisk waits for the device, which appears a little after its module is loaded.
 func openDisk(path string) (*disk, error) {
@@ -41,7 +49,15 @@ func openDisk(path string) (*disk, error) {
 	if err != nil {
 		return nil, fmt.Errorf("disk: a page: %w", err)
 	}
-	return &disk{f: f, page: page}, nil
+	d := &disk{f: f, page: page}
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, fmt.Errorf("disk: its size: %w", err)
+	}
+	if size >= smallDisk {
+		d.slots = keptSlots
+	}
+	return d, nil
 }
 
 // write checks the record and writes the next one.
@@ -54,6 +70,11 @@ func (d *disk) write(now int64) error {
 			d.alien++
 		}
 	}
+	if d.slots > 0 {
+		if err := d.keep(); err != nil {
+			return fmt.Errorf("disk: %w", err)
+		}
+	}
 	d.n++
 	d.stamp = now
 	binary.LittleEndian.PutUint64(d.page, d.n)
@@ -63,6 +84,23 @@ func (d *disk) write(now int64) error {
 	}
 	d.writes++
 	return nil
+}
+
+// keep writes the present number over that of a whole turn ago, which must still be
+// there: a copy of the disk that lost a write shows by it.
+func (d *disk) keep() error {
+	at := int64(1+d.n%d.slots) * pageSize
+	if d.n >= d.slots {
+		if _, err := d.f.ReadAt(d.page, at); err != nil {
+			return err
+		}
+		if binary.LittleEndian.Uint64(d.page) != d.n-d.slots {
+			d.alien++
+		}
+	}
+	binary.LittleEndian.PutUint64(d.page, d.n)
+	_, err := d.f.WriteAt(d.page, at)
+	return err
 }
 
 func (d *disk) ours() bool {

@@ -46,3 +46,36 @@ func TestDiskNoticesASecondWriter(t *testing.T) {
 		t.Fatalf("the running copy's look: %+v", b)
 	}
 }
+
+// A copy of a larger disk that has lost a write of the past is noticed within a turn.
+func TestDiskNoticesALostWrite(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "disk")
+	if err := os.WriteFile(path, make([]byte, 9*pageSize), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	d := &disk{f: f, page: make([]byte, pageSize), slots: 8}
+	turns := func(n int) {
+		t.Helper()
+		for range n {
+			if err := d.write(1); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	turns(20)
+	if d.alien != 0 {
+		t.Fatalf("whole: %+v", d)
+	}
+	if _, err := f.WriteAt(make([]byte, pageSize), 3*pageSize); err != nil {
+		t.Fatal(err)
+	}
+	turns(8)
+	if d.alien != 1 {
+		t.Fatalf("a lost write: %+v", d)
+	}
+}

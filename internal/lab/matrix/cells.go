@@ -24,6 +24,7 @@ type Cell struct {
 	moved     bool               // it has been at its destination since before the command
 	doubles   bool               // the fault itself makes a second domain of the same UUID
 	elsewhere bool               // somebody else moves the VM away
+	local     bool               // the guest's disk is its host's alone, and goes along
 }
 
 func (c Cell) step(round int) string {
@@ -93,16 +94,33 @@ func Cells() []Cell {
 	add(Cell{Name: "link cut past the deadline, switchover", Steps: []string{"switchover"}, fault: func(x *run) { x.cutLink(x.dst, moveLimit+limits().AbortGrace+5*time.Second) }})
 	add(Cell{Name: "source actuator stopped longer than the lease", Steps: []string{"finish", "pre-copy", "resume"}, fault: func(x *run) { x.stopPart(x.actuators[x.src], asleep) }})
 	add(Cell{Name: "destination actuator stopped longer than the lease", Steps: []string{"receive finish", "prepare", "receive resume"}, fault: func(x *run) { x.stopPart(x.actuators[x.dst], asleep) }})
-	add(Cell{Name: "operator aborts", Steps: []string{"pre-copy", "begin", "switchover"}, fault: func(x *run) {
-		x.fault(x.act(x.ctx, &schemas.Act{Act: schemas.ActAbort, VM: x.guest.ID, Command: x.cmd.ID, Why: "the lab"}))
-	}, Quick: true})
+	add(Cell{Name: "operator aborts", Steps: []string{"pre-copy", "begin", "switchover"}, fault: abort, Quick: true})
 	add(Cell{Name: "VM shut down in the middle of its move", Steps: []string{"pre-copy", "prepare", "perform"}, harms: true, fault: func(x *run) {
 		_, err := x.Lab.Hosts[x.src].Virsh(x.ctx, "destroy", x.guest.ID.String())
 		x.fault(err)
 	}})
 	add(Cell{Name: "libvirt connection lost at the source", Steps: []string{"hand-over", "confirm", "prepare"}, fault: func(x *run) { x.gates[x.src].Cut() }, Quick: true})
 	add(Cell{Name: "libvirt connection lost at the destination", Steps: []string{"hand-over", "resume", "perform"}, fault: func(x *run) { x.gates[x.dst].Cut() }})
-	return append(out, commandCells()...)
+	return append(append(out, commandCells()...), localCells()...)
+}
+
+// localCells are moves of a guest whose disk goes along. Whatever comes of them, the
+// disk is whole where the guest runs and nowhere else.
+func localCells() []Cell {
+	disk := []string{"disk"}
+	return []Cell{
+		{Name: "local disk, no fault", Steps: disk, fault: func(*run) {}, ends: []schemas.Result{schemas.ResultSucceeded}, local: true, Quick: true},
+		{Name: "local disk, link cut", Steps: disk, fault: func(x *run) { x.cutLink(x.dst, time.Duration(4*x.round)*time.Second) }, local: true},
+		{Name: "local disk, operator aborts", Steps: disk, ends: []schemas.Result{schemas.ResultFailed}, fault: abort, local: true},
+		{Name: "local disk, source actuator killed", Steps: []string{"disk", "confirm", "confirm done"}, fault: func(x *run) { x.killPart(x.actuators[x.src], mended) }, local: true, Quick: true},
+		{Name: "local disk, destination actuator killed", Steps: []string{"disk", "receive prepare done", "receive finish"}, fault: func(x *run) { x.killPart(x.actuators[x.dst], mended) }, local: true},
+		{Name: "local disk, source libvirtd killed", Steps: []string{"disk", "finish", "confirm"}, fault: func(x *run) { x.killLibvirtd(x.src, mended) }, local: true},
+		{Name: "local disk, destination libvirtd killed", Steps: disk, fault: func(x *run) { x.killLibvirtd(x.dst, mended) }, local: true},
+	}
+}
+
+func abort(x *run) {
+	x.fault(x.act(x.ctx, &schemas.Act{Act: schemas.ActAbort, VM: x.guest.ID, Command: x.cmd.ID, Why: "the lab"}))
 }
 
 // asleep is longer than the placer's lease and the actuators' own patience.

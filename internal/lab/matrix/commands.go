@@ -39,9 +39,7 @@ func commandCells() []Cell {
 		})},
 		{Name: "command is published again after its move", ends: refused, why: schemas.ReasonSeen, moved: true, before: instead(republish)},
 		{Name: "command is forged", ends: refused, before: instead(forge), Quick: true},
-		{Name: "resume comes late, after a roll-back", Steps: stepsPreCopy, ends: []schemas.Result{schemas.ResultFailed}, Quick: true, fault: func(x *run) {
-			x.fault(x.act(x.ctx, &schemas.Act{Act: schemas.ActAbort, VM: x.guest.ID, Command: x.cmd.ID, Why: "the lab"}))
-		}, after: func(x *run) { x.fault(lateResume(x)) }},
+		{Name: "resume comes late, after a roll-back", Steps: stepsPreCopy, ends: []schemas.Result{schemas.ResultFailed}, Quick: true, fault: abort, after: func(x *run) { x.fault(lateResume(x)) }},
 		{Name: "same UUID on two hosts", ends: refused, why: schemas.ReasonAlreadyThere, doubles: true, before: func(x *run) { x.fault(x.double(x.ctx)) },
 			after: func(x *run) {
 				_, err := x.Lab.Hosts[x.dst].Virsh(x.ctx, "destroy", "double")

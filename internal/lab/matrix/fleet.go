@@ -21,6 +21,7 @@ import (
 type Fleet struct {
 	Lab   *lab.Lab
 	guest *lab.Guest
+	local bool // the guest's disk is its host's alone
 
 	dir       string
 	bus       *process
@@ -130,10 +131,29 @@ func freePort() (int, error) {
 	return port, l.Close()
 }
 
-// boot starts a fresh guest on the first host.
+// localDisk is large enough for its copying to be hit, at the rate of [slow] steps.
+const localDisk = 48 << 20
+
+// boot starts a fresh guest on the first host, of the kind that is asked for.
 func (f *Fleet) boot(ctx context.Context) (err error) {
-	f.guest, err = f.Lab.StartGuest(ctx, f.Lab.Hosts[0], lab.GuestSpec{Name: fmt.Sprintf("vm%d", f.n.Add(1)), WorkingSet: 16 << 20, DirtyRate: 4 << 20, Disk: true})
+	spec := lab.GuestSpec{Name: fmt.Sprintf("vm%d", f.n.Add(1)), WorkingSet: 16 << 20, DirtyRate: 4 << 20, Disk: true}
+	if f.local {
+		spec.Local = localDisk
+	}
+	f.guest, err = f.Lab.StartGuest(ctx, f.Lab.Hosts[0], spec)
 	return err
+}
+
+// kind makes sure that the guest's disk is its host's alone, or shared.
+func (f *Fleet) kind(ctx context.Context, local bool) error {
+	if f.local == local {
+		return nil
+	}
+	f.local = local
+	if err := f.Lab.RemoveGuest(ctx, f.guest); err != nil {
+		return err
+	}
+	return f.boot(ctx)
 }
 
 // Stop ends all parts and the lab, whatever state they are in.

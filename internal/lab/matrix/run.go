@@ -96,6 +96,9 @@ const (
 
 // Round plays one round of a cell. The error is of the lab, not of what it shows.
 func (f *Fleet) Round(ctx context.Context, c Cell, round int) (_ Result, err error) {
+	if err := f.kind(ctx, c.local); err != nil {
+		return Result{}, fmt.Errorf("%s: %w", c.Name, err)
+	}
 	src, err := f.where(ctx)
 	if err != nil {
 		return Result{}, fmt.Errorf("%s: %w", c.Name, err)
@@ -217,14 +220,19 @@ func (x *run) settle(e *Evidence) {
 	f := x.Fleet
 	tidy := func() bool {
 		e.States, e.Left = f.Lab.States(x.ctx, f.guest.ID), nil
-		running := 0
+		running, at := 0, (*lab.Host)(nil)
 		for i, s := range e.States {
 			switch s {
 			case lab.StateRunning:
-				running++
+				running, at = running+1, f.Lab.Hosts[i]
 			case lab.StateAbsent:
 			default:
 				e.Left = append(e.Left, fmt.Sprintf("a copy on %s: %s", f.Lab.Hosts[i].Name, s))
+			}
+		}
+		if f.local {
+			if err := f.Lab.CheckLocal(f.guest, at); err != nil {
+				e.Left = append(e.Left, err.Error())
 			}
 		}
 		last := f.Lab.Beats.Report(f.guest.Name).Last
@@ -289,7 +297,7 @@ func (x *run) renew(e Evidence) error {
 }
 
 // slow says at which steps the transfer must take its time to be hit.
-func slow(label string) bool { return label == "pre-copy" || label == "switchover" }
+func slow(label string) bool { return label == "pre-copy" || label == "switchover" || label == "disk" }
 
 // The faults' tools.
 
