@@ -37,6 +37,7 @@ type Config struct {
 	Authorities    *streams.Authorities // pinned keys
 	MigrateAddress string               // where a source's QEMU connects to this host; empty: libvirt chooses
 	MaxMoves       int                  // moves this host leads at a time; 0 is 4
+	Peer           *PeerConfig          // nil: the paused handover; else libvirt leads under a disk lock
 	Limits         *migration.Limits    // nil: [migration.DefaultLimits]
 	Log            *slog.Logger
 	Registry       prometheus.Registerer
@@ -74,6 +75,11 @@ func (c *Config) Validate() error {
 	}
 	if c.Authorities == nil {
 		errs = append(errs, errors.New("authorities: missing; without pinned keys nobody's word counts"))
+	}
+	if c.Peer != nil {
+		if err := c.Peer.validate(); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	if c.MaxMoves < 0 {
 		errs = append(errs, fmt.Errorf("max moves: %d is below 0", c.MaxMoves))
@@ -169,7 +175,7 @@ func (a *Actuator) Run(ctx context.Context) (err error) {
 		a.log.Info("host reached", "uri", a.cfg.URI, "vms", len(vms))
 	}
 	a.receiver = newReceiver(incoming, a.j, a.rules, a.limits, a.now)
-	a.receiver.step = a.cfg.Step
+	a.receiver.step, a.receiver.peer, a.receiver.address = a.cfg.Step, a.cfg.Peer, a.cfg.MigrateAddress
 	for _, err := range a.receiver.tend(ctx) {
 		a.log.Warn("left open for later", "err", err)
 	}

@@ -53,13 +53,20 @@ func (a *Actuator) command(ctx context.Context, r *streams.Received) streams.Ver
 		return a.refuse(ctx, c, r.Seq, f, is.Why)
 	}
 	t := migration.Ticket{Command: c, Epoch: r.Seq, Order: order}
-	rec := moveRecord{Mark: migration.MarkAccepted, Written: f.Now, Epoch: r.Seq, Started: schemas.Time(f.Now), Command: c, Order: order}
+	if a.cfg.Peer != nil {
+		lead, err := a.cfg.Peer.lead(c.VM)
+		if err != nil {
+			return a.refuse(ctx, c, r.Seq, f, migration.ReasonOf(err))
+		}
+		t.Lead = lead
+	}
+	rec := moveRecord{Mark: migration.MarkAccepted, Written: f.Now, Epoch: r.Seq, Started: schemas.Time(f.Now), Command: c, Order: order, Peer: t.Lead != nil}
 	if err := a.j.write(entry{VM: c.VM, Time: rec.Started, Fence: r.Seq, ID: c.ID, Move: &rec}); err != nil {
 		why := schemas.Reason{Code: schemas.ReasonJournal, Detail: err.Error()}
 		return a.refuse(ctx, c, r.Seq, f, why)
 	}
 	s := migration.Start(r.Seq, deadline(c), f.Now, a.limits)
-	s.MaxDowntime = c.MaxDowntime
+	s.MaxDowntime, s.Peer = c.MaxDowntime, t.Lead != nil
 	a.start(ctx, t, rec, s)
 	return streams.Ack()
 }
@@ -94,6 +101,9 @@ func (a *Actuator) facts(ctx context.Context, c *schemas.Command, order schemas.
 		if seen, err := a.source.Observe(look, c.VM); err == nil {
 			f.Source, f.Foreign = seen.Copy, seen.Job
 		}
+	}
+	if f.Peer = a.cfg.Peer != nil; f.Peer {
+		f.Lock = a.cfg.Peer.lockState()
 	}
 	f.Now = a.now()
 	return f
@@ -146,7 +156,9 @@ func (a *Actuator) publish(ctx context.Context, o schemas.Outcome) error {
 func (a *Actuator) recover(ctx context.Context, rec moveRecord) {
 	a.log.Info("move taken up from the journal", "command", rec.Command.ID, "vm", rec.Command.VM, "epoch", rec.Epoch, "mark", rec.Mark)
 	t := migration.Ticket{Command: rec.Command, Epoch: rec.Epoch, Order: rec.Order}
-	a.start(ctx, t, rec, migration.Recover(rec.Mark, rec.Epoch, rec.Unknown, rec.Written, deadline(rec.Command)+int64(a.limits.DiskTime(rec.Copied)), a.now(), a.limits))
+	s := migration.Recover(rec.Mark, rec.Epoch, rec.Unknown, rec.Written, deadline(rec.Command)+int64(a.limits.DiskTime(rec.Copied)), a.now(), a.limits)
+	s.Peer = rec.Peer
+	a.start(ctx, t, rec, s)
 }
 
 // start drives a move in a goroutine of its own.
@@ -219,6 +231,9 @@ func (a *Actuator) start(ctx context.Context, t migration.Ticket, rec moveRecord
 			log.Debug("next", "stage", s.Stage.String(), "act", act.Verb.String(), "why", why.String())
 		},
 	}
+	if rec.Peer && a.cfg.Peer != nil {
+		d.Locked = a.cfg.Peer.held()
+	}
 	if a.cfg.crash != nil {
 		d.crash = a.cfg.crash
 	}
@@ -227,8 +242,13 @@ func (a *Actuator) start(ctx context.Context, t migration.Ticket, rec moveRecord
 		defer a.wg.Done()
 		defer close(news)
 		end := d.Run(ctx)
+		a.source.Drop(c.VM) // an ended move holds nothing any more
+		if rec.Peer && a.cfg.Peer != nil {
+			if err := a.cfg.Peer.end(c.VM); err != nil {
+				log.Warn("the lease of the trial is left", "err", err)
+			}
+		}
 		if end.Stage != migration.Ended {
-			a.source.Drop(c.VM)
 			log.Warn("move left to the journal", "stage", end.Stage.String())
 		}
 		if rec.Unknown {

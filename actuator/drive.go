@@ -36,6 +36,7 @@ type Drive struct {
 	Copying     func([]schemas.DiskCopy) error                                  // durably, before any is copied; may be nil
 	Progress    func(schemas.Progress)                                          // may be dropped
 	Report      func(context.Context, schemas.Outcome) error                    // durably
+	Locked      func() schemas.Reason                                           // peer to peer: whether this host's lock still holds; nil otherwise
 	Abort       <-chan struct{}                                                 // closed: an operator asks
 	Resolve     <-chan migration.Resolve                                        // an operator's word
 	Note        func(s migration.State, a migration.Action, why schemas.Reason) // for the log; may be nil
@@ -59,6 +60,7 @@ type Drive struct {
 	phase    schemas.Phase
 	told     int64
 	last     migration.JobStats
+	there    schemas.Reason // of the destination's lock
 }
 
 type performed struct {
@@ -87,6 +89,11 @@ func (d *Drive) Run(ctx context.Context) migration.State {
 			d.look(work)
 		}
 		d.o.Fence = d.Fence()
+		if d.Locked != nil {
+			if d.o.Lock = d.Locked(); d.o.Lock.OK() {
+				d.o.Lock = d.there
+			}
+		}
 		s, acts, why := d.Rules.Next(d.State, d.o, d.Now())
 		d.State, d.o.Did = s, migration.Did{}
 		if s.Stage == migration.Ended || s.Unknown && ctx.Err() != nil {
@@ -138,7 +145,7 @@ func (d *Drive) look(ctx context.Context) {
 		d.o.Source = migration.Unreachable
 		return
 	}
-	d.o.Source, d.o.Foreign, d.o.Job.Active = seen.Copy, seen.Foreign, seen.Job
+	d.o.Source, d.o.Foreign, d.o.Job.Active, d.o.PostCopy = seen.Copy, seen.Foreign, seen.Job, seen.PostCopy
 }
 
 // do does one act and notes how it ended.
@@ -172,6 +179,15 @@ func (d *Drive) do(ctx, work context.Context, a migration.Action) {
 			d.Note(d.State, a, migration.ReasonOf(err))
 		}
 		return
+	case migration.PostCopy:
+		err := d.Source.StartPostCopy(work, vm)
+		if err != nil && migration.HowOf(err) == migration.Refused {
+			d.o.NoWish = err.Error()
+		}
+		if err != nil && d.Note != nil {
+			d.Note(d.State, a, migration.ReasonOf(err)) // unclear: it may have begun
+		}
+		return
 	case migration.Begin:
 		if d.offer, err = d.Source.Begin(work, d.Ticket); err == nil {
 			if size := len(d.offer.XML) + len(d.offer.Cookie); size > migration.MaxMessage || len(d.offer.XML) > schemas.MaxHandOver || len(d.offer.Cookie) > schemas.MaxHandOver {
@@ -182,7 +198,7 @@ func (d *Drive) do(ctx, work context.Context, a migration.Action) {
 			}
 		}
 		if err == nil {
-			d.o.Disks = d.offer.Copied()
+			d.o.Disks, d.o.Wish, d.o.NoWish = d.offer.Copied(), d.offer.WantsPostCopy, d.offer.NoPostCopy
 			if len(d.offer.Disks) > 0 && d.Copying != nil {
 				if err = d.Copying(d.offer.Disks); err != nil {
 					err = errors.Join(&migration.Refusal{Why: schemas.Reason{Code: schemas.ReasonJournal, Detail: err.Error()}}, d.Source.Abort(work, vm))
@@ -248,12 +264,18 @@ func (d *Drive) ask(ctx context.Context, v migration.Verb) answered {
 func (d *Drive) note(a answered) {
 	d.o = d.o.Hear(a.verb, a.reply, a.err)
 	r := a.reply
+	if d.o.Did.How != migration.Unknown && !r.Lock.OK() {
+		d.there = r.Lock // once lost, it stays so for this move
+	}
 	if a.err != nil {
 		return
 	}
 	switch a.verb {
 	case migration.Prepare:
 		d.prepared = r
+		if d.o.NoWish == "" {
+			d.o.NoWish = r.NoPostCopy
+		}
 	case migration.Finish:
 		d.final = r.Cookie
 	}
@@ -321,6 +343,10 @@ func (d *Drive) watch(ctx, work context.Context) {
 	}
 	if d.paused || d.Now()-d.told < int64(progressTick) {
 		return
+	}
+	if d.State.Peer {
+		d.note(d.ask(work, migration.Observe)) // libvirt needs us for nothing: there is time to watch the other's lock
+		d.o.Did = migration.Did{}
 	}
 	if j, err := d.Source.Stats(work, vm); err == nil && j.Active {
 		if j.Disk {

@@ -111,6 +111,8 @@ func (f fakeSource) SetRate(context.Context, schemas.VMID, schemas.BytesPerSecon
 
 func (f fakeSource) SetDowntime(context.Context, schemas.VMID, schemas.Millis) error { return nil }
 
+func (f fakeSource) StartPostCopy(context.Context, schemas.VMID) error { return errFake }
+
 func (f fakeSource) Drop(schemas.VMID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -137,6 +139,8 @@ func (f fakeIncoming) Session(schemas.VMID) uint64 {
 	defer f.mu.Unlock()
 	return f.session
 }
+
+func (f fakeIncoming) Prove(context.Context, string) error { return errFake }
 
 func (f fakeIncoming) Room(_ context.Context, disks []schemas.DiskCopy) error {
 	f.mu.Lock()

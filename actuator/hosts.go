@@ -19,6 +19,7 @@ type SourceHost interface {
 	Abort(context.Context, schemas.VMID) error
 	SetRate(context.Context, schemas.VMID, schemas.BytesPerSecond) error
 	SetDowntime(context.Context, schemas.VMID, schemas.Millis) error
+	StartPostCopy(context.Context, schemas.VMID) error
 	Drop(schemas.VMID)
 	Discard(ctx context.Context, files []string) error // of a move that has succeeded
 	Stats(context.Context, schemas.VMID) (migration.JobStats, error)
@@ -41,6 +42,7 @@ type DestinationHost interface {
 type Incoming interface {
 	DestinationHost
 	Session(schemas.VMID) uint64
+	Prove(ctx context.Context, lease string) error // that a disk lock holds between the hosts
 	Room(context.Context, []schemas.DiskCopy) error
 	Clear(ctx context.Context, files []string) error // of a move that is given up
 }

@@ -58,6 +58,7 @@ type moveRecord struct {
 	Command *schemas.Command `json:"command"`
 	Order   schemas.Signed   `json:"order"`
 
+	Peer   bool          `json:"peer,omitempty"`   // libvirt leads
 	Copied schemas.Bytes `json:"copied,omitempty"` // of disks that go along
 	Files  []string      `json:"files,omitempty"`  // theirs at this host: deleted when the move has succeeded
 }

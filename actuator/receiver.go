@@ -26,8 +26,12 @@ type Receiver struct {
 	seed  maphash.Seed
 	locks [64]sync.Mutex
 
-	mu       sync.Mutex
+	mu      sync.Mutex
+	peer    *PeerConfig // nil: no peer-to-peer moves
+	address string      // at which QEMU takes them in; empty: libvirt chooses
+
 	finished map[schemas.VMID]finishReply
+	proofs   map[schemas.VMID]proof
 	lives    map[schemas.VMID]lifeBase
 }
 
@@ -52,7 +56,7 @@ const (
 
 func newReceiver(host Incoming, j *journal, rules *migration.Rules, limits migration.Limits, now func() int64) *Receiver {
 	return &Receiver{host: host, j: j, rules: rules, limits: limits, now: now, seed: maphash.MakeSeed(),
-		finished: map[schemas.VMID]finishReply{}, lives: map[schemas.VMID]lifeBase{}}
+		finished: map[schemas.VMID]finishReply{}, proofs: map[schemas.VMID]proof{}, lives: map[schemas.VMID]lifeBase{}}
 }
 
 func (r *Receiver) lock(vm schemas.VMID) *sync.Mutex {
@@ -100,6 +104,9 @@ func (r *Receiver) serve(ctx context.Context, op schemas.Op, t migration.Ticket,
 	}
 	here := migration.Here{Copy: seen.Copy, Incoming: seen.Incoming, Session: r.host.Session(vm), Leads: r.j.leads(vm)}
 	ask := migration.Ask{Op: op, Epoch: t.Epoch, AfterSeq: t.Command.AfterSeq, Expires: expires, Command: int64(t.Command.Expires), Deadline: int64(t.Command.Deadline) + int64(r.limits.DiskTime(o.Copied()))}
+	if ask.Peer = op == schemas.OpPrepare && o.Peer != nil; ask.Peer {
+		here.Lock = r.prove(t, func() error { return r.host.Prove(ctx, o.Peer.Lease) })
+	}
 	steps, why := r.rules.Answer(r.j.record(vm), ask, here, asked, r.limits)
 	reply := migration.Reply{Seen: seen.Seen}
 	if why.OK() {
@@ -122,6 +129,7 @@ func (r *Receiver) serve(ctx context.Context, op schemas.Op, t migration.Ticket,
 	rec := r.j.record(vm)
 	reply.Peer = migration.Peer{Fence: rec.Fence, Released: rec.Released, Resumed: rec.Resumed, Asked: asked}
 	reply.Life = r.life(vm, reply.Seen, asked)
+	r.locked(t, o.Peer, &reply)
 	if !why.OK() {
 		reply.Why = why
 		return reply, &migration.Refusal{Why: why}

@@ -73,6 +73,10 @@ func (r *remote) ask(ctx context.Context, op schemas.Op, t migration.Ticket, o m
 	}
 	out := migration.Reply{Life: migration.LifeSign(a.LifeSign), Cookie: a.Cookie, URI: a.URI, Downtime: a.Downtime, Volume: a.Volume, Why: a.Reason,
 		Peer: migration.Peer{Fence: a.Fence, Released: a.Released, Resumed: a.Resumed, Asked: now}}
+	out.PeerURI, out.NoPostCopy = a.PeerURI, a.NoPostCopy
+	if a.Lock != "" {
+		out.Lock = schemas.Reason{Code: schemas.ReasonLock, Detail: a.Lock}
+	}
 	out.Copy, _ = migration.ParseCopy(a.Copy) // an unknown word is no answer: Unreachable
 	if !a.Reason.OK() {
 		return out, &migration.Refusal{Why: a.Reason}
@@ -143,6 +147,7 @@ func (a *Actuator) answer(ctx context.Context, got *streams.Received) schemas.Me
 	}
 	out.Time, out.Copy, out.LifeSign = schemas.Time(a.now()), r.Copy.String(), string(r.Life)
 	out.Fence, out.Released, out.Resumed = r.Peer.Fence, r.Peer.Released, r.Peer.Resumed
+	out.PeerURI, out.NoPostCopy, out.Lock = r.PeerURI, r.NoPostCopy, r.Lock.Detail
 	out.Cookie, out.URI, out.Downtime, out.Volume = r.Cookie, r.URI, r.Downtime, r.Volume
 	return out
 }

@@ -74,7 +74,7 @@ var specs = []Spec{
 	{KindTunnel, 1, 1, JSON, "the share-out of a link", func() Message { return new(Tunnel) }},
 	{KindTunnelPeer, 1, 0, JSON, "a site's end of a tunnel, with its public keys", func() Message { return new(TunnelPeer) }},
 	{KindRequest, 1, 1, JSON, "what one actuator asks of another", func() Message { return new(Request) }},
-	{KindReply, 1, 0, JSON, "an actuator's answer", func() Message { return new(Reply) }},
+	{KindReply, 1, 1, JSON, "an actuator's answer", func() Message { return new(Reply) }},
 }
 
 var specByKind = func() map[Kind]*Spec {

@@ -186,9 +186,8 @@ type DiskCopy struct {
 // asks: a destination whose disk lock works cannot take it too, and that is the
 // proof of it.
 type PeerLead struct {
-	Lease    string `json:"lease" jsonschema_description:"file of the lease that the source holds, on storage that both hosts see"`
-	Site     SiteID `json:"site" jsonschema_description:"of the source; empty when it does not know"`
-	PostCopy bool   `json:"post_copy" jsonschema_description:"the VM's owner lets it move by post-copy when it does not converge; never between sites"`
+	Lease string `json:"lease" jsonschema_description:"file of the lease that the source holds, on storage that both hosts see"`
+	Site  SiteID `json:"site" jsonschema_description:"of the source; empty when it does not know"`
 }
 
 // Kind implements [Message].
@@ -221,6 +220,10 @@ type Reply struct {
 	URI      string    `json:"uri" jsonschema_description:"prepare: where the source's QEMU connects"`
 	Downtime Millis    `json:"downtime_ms" jsonschema_description:"ms the guest stands still"`
 	Volume   Bytes     `json:"volume_bytes" jsonschema_description:"bytes sent, all rounds"`
+
+	PeerURI    string `json:"peer_uri,omitempty" jsonschema_description:"prepare, peer to peer: where the source's libvirt connects"`
+	Lock       string `json:"lock,omitempty" jsonschema_description:"peer to peer: why this host's disk lock does not hold any more"`
+	NoPostCopy string `json:"no_post_copy,omitempty" jsonschema_description:"prepare, peer to peer: why the move may not use post-copy"`
 }
 
 // Kind implements [Message].

@@ -148,10 +148,11 @@ func sampleOf(k Kind) Message {
 		return &Request{Op: OpPrepare, Command: "c-1", Epoch: 42, VM: vmOf(1), From: "host-1", To: "host-2", Time: at, Expires: at.Add(time.Minute),
 			Order: Signed{Subject: "migrations.x.command.a.b", Payload: []byte(`{"id":"c-1"}`), Signature: "c2ln", Signer: "UABC", Sequence: 42},
 			XML:   "<domain type='kvm'>\n</domain>", Cookie: []byte("<qemu-migration/>"), Cancelled: true,
-			Disks: []DiskCopy{{Target: "vda", Path: "/var/lib/libvirt/images/a.raw", Format: "raw", Capacity: 10 << 30}}, Peer: &PeerLead{Lease: "/srv/leases/probe", Site: "private", PostCopy: true}}
+			Disks: []DiskCopy{{Target: "vda", Path: "/var/lib/libvirt/images/a.raw", Format: "raw", Capacity: 10 << 30}}, Peer: &PeerLead{Lease: "/srv/leases/probe", Site: "private"}}
 	case KindReply:
 		return &Reply{Command: "c-1", Epoch: 42, VM: vmOf(1), From: "host-2", Nonce: "n-1", Time: at, Reason: Reason{Code: ReasonOK}, Copy: "paused", Fence: 42,
-			Released: 40, Resumed: 39, LifeSign: "cpu", Cookie: []byte("<qemu-migration/>"), URI: "tcp:127.0.0.2:49152", Downtime: 88, Volume: 5.1e9}
+			Released: 40, Resumed: 39, LifeSign: "cpu", Cookie: []byte("<qemu-migration/>"), URI: "tcp:127.0.0.2:49152", Downtime: 88, Volume: 5.1e9,
+			PeerURI: "qemu+tls://host-2/system", Lock: "virtlockd has ended", NoPostCopy: "between sites"}
 	}
 	return nil
 }

@@ -30,13 +30,22 @@ type Guest struct {
 	CPUMode  string
 	Passed   []string // host devices that are passed through
 	Disks    []Disk
+	PostCopy bool // its owner has labelled it "post-copy": "yes"
 }
 
+// postCopyLabel is the label, in the namespace of Foreshift's labels, by which a VM's
+// owner allows post-copy for it.
+const postCopyLabel = "post-copy"
+
 type xmlGuest struct {
-	Type string `xml:"type,attr"`
-	Name string `xml:"name"`
-	UUID string `xml:"uuid"`
-	CPU  struct {
+	Type   string `xml:"type,attr"`
+	Name   string `xml:"name"`
+	UUID   string `xml:"uuid"`
+	Labels []struct {
+		Key   string `xml:"key,attr"`
+		Value string `xml:"value,attr"`
+	} `xml:"metadata>labels>label"`
+	CPU struct {
 		Mode  string `xml:"mode,attr"`
 		Inner string `xml:",innerxml"`
 	} `xml:"cpu"`
@@ -79,6 +88,9 @@ func ParseGuest(doc string) (g Guest, err error) {
 	g.CPUMode = x.CPU.Mode
 	if x.CPU.Inner != "" {
 		g.CPU = "<cpu mode='custom' match='exact'>" + x.CPU.Inner + "</cpu>"
+	}
+	for _, l := range x.Labels {
+		g.PostCopy = g.PostCopy || l.Key == postCopyLabel && l.Value == "yes"
 	}
 	for _, d := range x.Hostdevs {
 		g.Passed = append(g.Passed, d.Mode+" "+d.Type)

@@ -66,16 +66,19 @@ type Host struct {
 
 // session is one move on this host, bound to one connection.
 type session struct {
-	c       *conn
-	dom     lv.Domain
-	epoch   uint64
-	name    string
-	events  <-chan Event
-	flags   lv.DomainMigrateFlags
-	params  []lv.TypedParam // source: for Perform3
-	reply   migration.Reply // destination: Prepare3's, for a request that comes again
-	started bool            // Perform3 is under way
-	through bool            // Perform3 has succeeded
+	c        *conn
+	dom      lv.Domain
+	epoch    uint64
+	name     string
+	events   <-chan Event
+	flags    lv.DomainMigrateFlags
+	postCopy bool            // and may be asked for post-copy
+	probe    lv.Domain       // peer: the guest that holds the lease
+	peer     bool            // libvirt leads: nothing has begun before Perform3
+	params   []lv.TypedParam // source: for Perform3
+	reply    migration.Reply // destination: Prepare3's, for a request that comes again
+	started  bool            // Perform3 is under way
+	through  bool            // Perform3 has succeeded
 }
 
 // Open connects to a host's daemon. It accepts qemu:///system,

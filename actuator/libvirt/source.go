@@ -27,6 +27,9 @@ func (s *Source) Begin(ctx context.Context, t migration.Ticket) (migration.Offer
 	if s.h.session(s.h.out, vm) != nil {
 		return migration.Offer{}, refuse("begin "+vm.String(), "a move of the VM is already under way on this host")
 	}
+	if t.Lead != nil {
+		return s.beginPeer(ctx, t)
+	}
 	c, err := connect(ctx, s.h.t, s.h.lim)
 	if err != nil {
 		return migration.Offer{}, err
@@ -67,6 +70,9 @@ func begin(ctx context.Context, c *conn, t migration.Ticket, qemu uint64) (o mig
 	if err := fit(live, qemu); err != nil {
 		return o, nil, err
 	}
+	if g, err := ParseGuest(live); err == nil {
+		o.WantsPostCopy = g.PostCopy
+	}
 	// The definition that will stay at the destination is this one's, not the live
 	// one's. A transient VM has none.
 	persistent, err := call(ctx, c, "definition of "+vm.String(), c.lim.Quick, func() (string, error) {
@@ -89,6 +95,9 @@ func begin(ctx context.Context, c *conn, t migration.Ticket, qemu uint64) (o mig
 	return o, m, err
 }
 
+// maxPerform bounds a transfer that nobody aborts.
+const maxPerform = 24 * time.Hour
+
 // Perform sends the VM; it returns Perform3's cookie when all of it has arrived and
 // the source is paused. Its deadline is ctx's: ending it closes the connection, and
 // libvirt cancels the transfer.
@@ -97,6 +106,9 @@ func (s *Source) Perform(ctx context.Context, t migration.Ticket, p migration.Re
 	m := s.h.session(s.h.out, vm)
 	if m == nil {
 		return nil, refuse("perform "+vm.String(), "no move of the VM has begun on this host")
+	}
+	if m.peer {
+		return nil, s.performPeer(ctx, m, t, p)
 	}
 	if len(p.Cookie) == 0 {
 		// libvirtd 9.0 itself ends when it is asked all the same.
@@ -113,7 +125,7 @@ func (s *Source) Perform(ctx context.Context, t migration.Ticket, p migration.Re
 	}
 	s.h.mark(m, true, false)
 	params := append(append([]lv.TypedParam(nil), m.params...), text(lv.MigrateParamURI, p.URI))
-	cookie, err := call(ctx, m.c, "perform "+vm.String(), 24*time.Hour, func() ([]byte, error) {
+	cookie, err := call(ctx, m.c, "perform "+vm.String(), maxPerform, func() ([]byte, error) {
 		return m.c.l.DomainMigratePerform3Params(m.dom, nil, params, p.Cookie, m.flags)
 	})
 	s.h.mark(m, false, err == nil)
@@ -193,6 +205,9 @@ func (s *Source) Abort(ctx context.Context, vm schemas.VMID) error {
 	switch {
 	case started:
 		return do(ctx, m.c, "abort "+vm.String(), m.c.lim.Quick, func() error { return m.c.l.DomainAbortJob(m.dom) })
+	case m.peer:
+		s.h.end(s.h.out, vm) // only the lease was taken
+		return nil
 	case through:
 		return refuse("abort "+vm.String(), "the transfer is complete")
 	}

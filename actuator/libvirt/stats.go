@@ -116,7 +116,9 @@ func (c *conn) see(ctx context.Context, vm schemas.VMID) (migration.Seen, error)
 	case lv.DomainPaused, lv.DomainPmsuspended:
 		s.Copy = migration.Paused
 		migrating := lv.DomainPausedReason(st.reason) == lv.DomainPausedMigration || lv.DomainPausedReason(st.reason) == lv.DomainPausedStartingUp
-		s.Incoming, s.Foreign = migrating, !migrating
+		reason := lv.DomainPausedReason(st.reason)
+		s.PostCopy = reason == lv.DomainPausedPostcopy || reason == lv.DomainPausedPostcopyFailed
+		s.Incoming, s.Foreign = migrating, !migrating && !s.PostCopy
 		return s, nil
 	default: // shut off, crashed, no state
 		s.Copy = migration.ShutOff

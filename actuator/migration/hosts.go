@@ -38,6 +38,7 @@ type Ticket struct {
 	Command *schemas.Command
 	Epoch   uint64
 	Order   schemas.Signed
+	Lead    *schemas.PeerLead // the source's mode: libvirt shall lead; nil in a handover
 }
 
 // VM is the VM that moves.
@@ -49,6 +50,9 @@ type Offer struct {
 	Cookie []byte
 	Disks  []schemas.DiskCopy // on local storage: copied along
 	Peer   *schemas.PeerLead  // libvirt itself shall lead; nil in a handover
+
+	WantsPostCopy bool   // its owner has labelled the VM so
+	NoPostCopy    string // why it may not all the same, as far as the source knows
 }
 
 // Copied is how much of disks goes along.
@@ -63,15 +67,17 @@ func (o *Offer) Copied() (sum schemas.Bytes) {
 // empty; with another it still tells what was seen.
 type Reply struct {
 	Seen
-	Life     LifeSign
-	Peer     Peer
-	Cookie   []byte         // of Prepare3 or Finish3
-	URI      string         // of Prepare3: where the source's QEMU connects
-	PeerURI  string         // peer to peer: where the source's libvirt connects
-	Lock     schemas.Reason // peer to peer: why the disk lock does not hold any more
-	Downtime schemas.Millis // as libvirt measured it; 0 not told
-	Volume   schemas.Bytes  // as libvirt measured it; 0 not told
-	Why      schemas.Reason // why not, when it refused
+	Life    LifeSign
+	Peer    Peer
+	Cookie  []byte         // of Prepare3 or Finish3
+	URI     string         // of Prepare3: where the source's QEMU connects
+	PeerURI string         // peer to peer: where the source's libvirt connects
+	Lock    schemas.Reason // peer to peer: why the disk lock does not hold any more
+
+	NoPostCopy string         // peer to peer: why the move may not use post-copy
+	Downtime   schemas.Millis // as libvirt measured it; 0 not told
+	Volume     schemas.Bytes  // as libvirt measured it; 0 not told
+	Why        schemas.Reason // why not, when it refused
 }
 
 // Hear takes a destination's answer to a request into what is known. An unclear

@@ -102,6 +102,8 @@ type Observation struct {
 
 	Lock     schemas.Reason // peer to peer: what has become of either host's disk lock; zero while it holds
 	PostCopy bool           // the source's copy is paused with memory that the other still fetches
+	Wish     bool           // the VM's owner wants post-copy when the transfer does not converge
+	NoWish   string         // why it is not granted, empty when it is
 
 	Fence   uint64 // this host's fence for the VM, read from disk
 	Life    LifeSign
@@ -225,6 +227,7 @@ type State struct {
 	Disks       schemas.Bytes  // that go along; known once Begin is done
 	Peer        bool           // libvirt leads, peer to peer, under a proven disk lock
 	MayPostCopy bool           // the owner lets it, and nothing speaks against it
+	NoPostCopy  string         // the owner lets it, and this speaks against it
 	PostCopied  bool           // it has begun: from here on neither copy is whole
 	Memory      time.Duration  // what is left to memory of the deadline once they are there; 0 from then on
 	MaxDowntime schemas.Millis // of the command; 0: libvirt's own

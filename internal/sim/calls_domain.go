@@ -197,9 +197,23 @@ var domainCalls = map[rpc.Proc]handler{
 		r.out.I32(0)
 		return nil
 	}),
-	rpc.DomainSuspend:       onGuest(func(_ *request, g *world.Guest) *rpc.Error { return g.Suspend() }),
-	rpc.DomainResume:        onGuest(func(_ *request, g *world.Guest) *rpc.Error { return g.Resume() }),
-	rpc.DomainDestroy:       onGuest(func(_ *request, g *world.Guest) *rpc.Error { return g.Destroy() }),
+	rpc.DomainSuspend:   onGuest(func(_ *request, g *world.Guest) *rpc.Error { return g.Suspend() }),
+	rpc.DomainResume:    onGuest(func(_ *request, g *world.Guest) *rpc.Error { return g.Resume() }),
+	rpc.DomainCreateXML: locked(create),
+	rpc.DomainDestroy: locked(func(r *request) error {
+		d := r.in.Domain()
+		if err := r.args(); err != nil {
+			return err
+		}
+		if r.d.f.release(func(path string, by *rpc.Conn) bool { return by == r.c && path == d.Name }) > 0 {
+			return nil
+		}
+		g, err := r.find(d.UUID, d.Name)
+		if err != nil {
+			return err
+		}
+		return errOf(g.Destroy())
+	}),
 	rpc.DomainDestroyFlags:  onGuest(func(_ *request, g *world.Guest) *rpc.Error { return g.Destroy() }),
 	rpc.DomainUndefine:      onGuest(func(_ *request, g *world.Guest) *rpc.Error { return g.Undefine() }),
 	rpc.DomainUndefineFlags: onGuest(func(_ *request, g *world.Guest) *rpc.Error { return g.Undefine() }),

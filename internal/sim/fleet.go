@@ -34,6 +34,7 @@ type Fleet struct {
 	w       *world.World
 	daemons []*daemon
 	faults  []*Fault
+	leases  map[string]*rpc.Conn // held by a probe guest that ends with a connection
 	serving bool
 	closed  bool
 }
@@ -57,7 +58,7 @@ func New(cfg Config) (*Fleet, error) {
 	if err := cfg.fill(); err != nil {
 		return nil, err
 	}
-	f := &Fleet{cfg: cfg, byVM: map[schemas.VMID]int{}, byHost: map[schemas.HostID]int{}, wake: make(chan struct{}, 1)}
+	f := &Fleet{cfg: cfg, byVM: map[schemas.VMID]int{}, byHost: map[schemas.HostID]int{}, leases: map[string]*rpc.Conn{}, wake: make(chan struct{}, 1)}
 	f.start = schemas.StepAt(schemas.At(cfg.Start), cfg.Base)
 	var profile []load.Profile
 	if cfg.Trace != "" {
@@ -88,7 +89,7 @@ func (f *Fleet) build() {
 	c := world.Config{Base: f.cfg.Base, Start: f.cfg.Start.UnixNano(), Demand: f.demand.At,
 		LinkBandwidth: float64(f.cfg.LinkBandwidth), NICBandwidth: float64(f.cfg.NICBandwidth),
 		PeerTimeout: f.cfg.PeerTimeout, StreamTimeout: f.cfg.StreamTimeout,
-		Event: f.event, LoseReply: f.loseFinish}
+		Event: f.event, LoseReply: f.loseFinish, DiskLock: f.cfg.DiskLock}
 	for i := range f.hosts {
 		h := &f.hosts[i]
 		f.byHost[h.ID] = i
@@ -305,6 +306,7 @@ func (d *daemon) Closed(c *rpc.Conn) {
 	defer d.f.unlock()
 	d.unwatch(c)
 	c.Callbacks = nil
+	d.f.release(func(_ string, by *rpc.Conn) bool { return by == c })
 	d.f.w.ConnClosed(c)
 }
 

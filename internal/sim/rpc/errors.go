@@ -20,6 +20,7 @@ const (
 	CodeNoStorageVol     Code = 50
 	CodeStorageVolExist  Code = 90
 	CodeOperationInvalid Code = 55
+	CodeResourceBusy     Code = 87
 	CodeMigrateUnsafe    Code = 81
 	CodeOperationTimeout Code = 68
 	CodeAborted          Code = 78

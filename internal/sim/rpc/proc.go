@@ -14,6 +14,7 @@ const (
 	ConnectGetMaxVcpus           Proc = 5
 	NodeGetInfo                  Proc = 6
 	ConnectGetCapabilities       Proc = 7
+	DomainCreateXML              Proc = 10
 	DomainDestroy                Proc = 12
 	DomainGetXMLDesc             Proc = 14
 	DomainGetAutostart           Proc = 15

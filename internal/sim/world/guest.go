@@ -180,6 +180,8 @@ func (g *Guest) Resume() *rpc.Error {
 		return g.locked()
 	case g.State == Running:
 		return rpc.Errorf(rpc.CodeOperationInvalid, "Requested operation is not valid: domain is already running")
+	case g.vm.lockedOut(g):
+		return rpc.Errorf(rpc.CodeResourceBusy, "resource busy: Lockspace resource '%s' is locked", g.VM.Name)
 	}
 	g.set(Running, RunningUnpaused)
 	g.emit(evResumed, 0)

@@ -270,8 +270,21 @@ func (w *World) Confirm(g *Guest, flags uint32, cancelled bool) *rpc.Error {
 	return nil
 }
 
+// lockedOut reports that another copy runs and disks are locked.
+func (v *vm) lockedOut(g *Guest) bool {
+	for _, c := range v.copies {
+		if c != g && c.State == Running && g.host.w.cfg.DiskLock {
+			return true
+		}
+	}
+	return false
+}
+
 // takeBack lets the source run again if it ran before and migration stopped it.
 func (g *Guest) takeBack(o *outgoing) {
+	if g.vm.lockedOut(g) {
+		return // "resource busy": the copy that runs holds the disk's lock
+	}
 	if o.was == Running && g.State == Paused && g.Reason == PausedMigration {
 		g.set(Running, RunningMigrationCanceled)
 		g.emit(evResumed, detailMigrated)

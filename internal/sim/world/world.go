@@ -23,6 +23,9 @@ type Config struct {
 
 	// Event is told of every lifecycle event, in order; it must not block.
 	Event func(host int, ev Event)
+	// DiskLock: the hosts lock disks against each other, as with lockd.
+	DiskLock bool
+
 	// LoseReply asks whether the reply of a peer-to-peer Finish is lost on its way.
 	LoseReply func(host int) bool
 }

@@ -1,0 +1,212 @@
+package actuator
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/foreshift/foreshift/actuator/libvirt"
+	"github.com/foreshift/foreshift/actuator/migration"
+	"github.com/foreshift/foreshift/internal/sim"
+	"github.com/foreshift/foreshift/internal/sim/rpc"
+	"github.com/foreshift/foreshift/schemas"
+)
+
+// daemonFor is a process that a pid file calls virtlockd.
+func daemonFor(t *testing.T, pidFile string) (kill func()) {
+	t.Helper()
+	sleep, err := exec.LookPath("sleep")
+	if err != nil {
+		t.Skip("no sleep to stand for a daemon")
+	}
+	b, err := os.ReadFile(sleep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exe := filepath.Join(t.TempDir(), "virtlockd")
+	if err := os.WriteFile(exe, b, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe, "300")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(pidFile, fmt.Appendf(nil, "%d\n", cmd.Process.Pid), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	dead := false
+	kill = func() {
+		if !dead {
+			dead = true
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait() // killed
+		}
+	}
+	t.Cleanup(kill)
+	return kill
+}
+
+// peerRig is a fleet whose first two hosts move peer to peer.
+type peerRig struct {
+	*rig
+	pid    string
+	kill   func()
+	leases string
+}
+
+func newPeerRig(t *testing.T, lock bool, change ...func(i int, c *Config)) *peerRig {
+	t.Helper()
+	r := &peerRig{rig: newRigOf(t, sim.Config{Seed: 3, Hosts: 4, VMs: 16, Base: time.Second, NICBandwidth: 40e9, LinkBandwidth: 40e9,
+		PeerTimeout: 150 * time.Millisecond, DiskLock: lock}), leases: t.TempDir()}
+	r.pid = filepath.Join(t.TempDir(), "virtlockd.pid")
+	r.kill = daemonFor(t, r.pid)
+	limits := migration.DefaultLimits()
+	limits.Answer, limits.Life, limits.Hold, limits.Retry = 2*time.Second, 2*time.Second, 50*time.Millisecond, 50*time.Millisecond
+	for i := range 2 {
+		r.host(i, func(c *Config) {
+			c.Peer = &PeerConfig{URI: c.URI, Leases: r.leases, Daemon: r.pid, Site: "private"}
+			c.Limits, c.calls = &limits, &libvirt.Limits{Quick: 2 * time.Second, Phase: 2 * time.Second}
+			for _, f := range change {
+				f(i, c)
+			}
+		})
+	}
+	return r
+}
+
+func (r *peerRig) move(vm sim.VM) schemas.Outcome {
+	r.t.Helper()
+	r.beat()
+	c := r.command(vm, 0, 1)
+	r.send(c)
+	return r.end(c.ID, 20*time.Second)
+}
+
+// TestPeerMove: libvirt leads where the trial of the lock succeeds, and nothing of the
+// trial stays.
+func TestPeerMove(t *testing.T) {
+	t.Parallel()
+	r := newPeerRig(t, true)
+	vm := r.on(0)
+	if o := r.move(vm); o.Result != schemas.ResultSucceeded {
+		t.Fatalf("%s: %s", o.Result, o.Reason)
+	}
+	r.at(vm, 1)
+	var left []os.DirEntry
+	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		var err error
+		if left, err = os.ReadDir(r.leases); err != nil {
+			t.Fatal(err)
+		}
+		if len(left) == 0 {
+			return
+		}
+	}
+	t.Fatalf("left behind: %v", left)
+}
+
+// TestPeerRefused: without a lock that works and is watched nothing is led by libvirt,
+// and the refusal says how to mend it.
+func TestPeerRefused(t *testing.T) {
+	t.Parallel()
+	for _, x := range []struct {
+		name   string
+		lock   bool
+		spoil  func(*peerRig)
+		change func(int, *Config)
+		want   string
+	}{
+		{"disks are not locked", false, nil, nil, "lock_manager"},
+		{"no lock daemon", true, func(r *peerRig) { r.kill() }, nil, "systemctl enable"},
+		{"the destination does not take part", true, nil, func(i int, c *Config) {
+			if i == 1 {
+				c.Peer = nil
+			}
+		}, "--handover p2p"},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			t.Parallel()
+			change := x.change
+			if change == nil {
+				change = func(int, *Config) {}
+			}
+			r := newPeerRig(t, x.lock, change)
+			if x.spoil != nil {
+				x.spoil(r)
+			}
+			vm := r.on(0)
+			o := r.move(vm)
+			if o.Result == schemas.ResultSucceeded || o.Reason.Code != schemas.ReasonLock || !strings.Contains(o.Reason.Detail, x.want) {
+				t.Fatalf("%s: %s", o.Result, o.Reason)
+			}
+			r.at(vm, 0)
+		})
+	}
+}
+
+// TestPeerFinishLost: the fault that makes two running copies of a peer-to-peer
+// migration. With the lock the source stays paused, and goes by the journal.
+func TestPeerFinishLost(t *testing.T) {
+	t.Parallel()
+	r := newPeerRig(t, true)
+	if err := r.fleet.Inject(sim.Fault{Kind: sim.DropReply, Host: r.fleet.Hosts()[1].ID, Proc: rpc.DomainMigrateFinish3Params}); err != nil {
+		t.Fatal(err)
+	}
+	vm := r.on(0)
+	if o := r.move(vm); o.Result != schemas.ResultSucceeded {
+		t.Fatalf("%s: %s", o.Result, o.Reason)
+	}
+	r.at(vm, 1)
+}
+
+// TestPeerLockDaemonDies: the loss of the lock daemon withdraws a peer-to-peer move
+// while it still can be.
+func TestPeerLockDaemonDies(t *testing.T) {
+	t.Parallel()
+	kill := make(chan func(), 1)
+	r := newPeerRig(t, true, func(i int, c *Config) {
+		c.Step = func(_ schemas.VMID, label string) {
+			if label == "prepare done" {
+				(<-kill)()
+			}
+		}
+	})
+	kill <- r.kill
+	vm := r.on(0)
+	o := r.move(vm)
+	if o.Result != schemas.ResultFailed || o.Reason.Code != schemas.ReasonLock {
+		t.Fatalf("%s: %s", o.Result, o.Reason)
+	}
+	r.at(vm, 0)
+}
+
+// TestPeerAdopted: an actuator that dies while libvirt leads takes the move up again,
+// and reports what libvirt made of it.
+func TestPeerAdopted(t *testing.T) {
+	t.Parallel()
+	crashed := make(chan struct{})
+	r := newPeerRig(t, true, func(i int, c *Config) {
+		c.crash = func(v migration.Verb) bool {
+			if v == migration.Perform {
+				time.Sleep(50 * time.Millisecond) // the call is under way
+				close(crashed)
+			}
+			return v == migration.Perform
+		}
+	})
+	vm := r.on(0)
+	r.beat()
+	c := r.command(vm, 0, 1)
+	r.send(c)
+	<-crashed
+	r.stops[c.Source]()
+	r.host(0, func(c *Config) { c.Peer = &PeerConfig{URI: c.URI, Leases: r.leases, Daemon: r.pid} })
+	if o := r.end(c.ID, 20*time.Second); o.Result != schemas.ResultSucceeded {
+		t.Fatalf("%s: %s", o.Result, o.Reason)
+	}
+	r.at(vm, 1)
+}
