@@ -5,26 +5,32 @@ import (
 	"testing"
 )
 
-// On a small fleet: the plan serves more than a balancer's with fewer moves, breaks no
-// rule, and once nothing moves nothing moves. The figures of large fleets are the
-// command's to measure.
-func TestSmallFleet(t *testing.T) {
-	r, err := Run(context.Background(), Options{Hosts: 24, VMs: 480, Seed: 3, LookAhead: 24, Evaluations: 4000, Trigger: .05, MinBenefit: 100, Settled: 5, Gap: .1})
-	if err != nil {
-		t.Fatal(err)
+// Over a few fleets and on futures that nobody has seen, less demand stays unserved than
+// with either balancer, with at most half of its moves and bytes and no rule broken; and
+// once nothing moves nothing moves. The figures of large fleets are the command's to measure.
+func TestHalfTheMoves(t *testing.T) {
+	sum := map[string]Score{}
+	for seed := uint64(2); seed < 5; seed++ {
+		r, err := Run(context.Background(), Options{Hosts: 100, VMs: 2000, Seed: seed, LookAhead: 24, Evaluations: 4000, Trigger: .05, MinBenefit: 300, Settled: 2, Gap: .1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, x := range r.Scores {
+			y := sum[name]
+			sum[name] = Score{x.Unmet + y.Unmet, x.Moves + y.Moves, x.GiB + y.GiB, x.Over + y.Over, x.Together + y.Together}
+		}
+		if r.Restless != 0 {
+			t.Errorf("seed %d: %d moves of a settled fleet", seed, r.Restless)
+		}
 	}
-	stay, ours, theirs := r.Scores["stay"], r.Scores["refined plan"], r.Scores["balancer, used now"]
-	if stay.Unmet <= 0 || stay.Moves != 0 || theirs.Moves == 0 {
-		t.Fatalf("this fleet says nothing: %+v, %+v", stay, theirs)
-	}
-	if ours.Unmet >= stay.Unmet || 2*ours.Moves > theirs.Moves && ours.Unmet > theirs.Unmet {
-		t.Errorf("stay %+v, ours %+v, balancer %+v", stay, ours, theirs)
-	}
-	if ours.Over > stay.Over || ours.Together > stay.Together {
-		t.Errorf("the plan breaks rules: %+v", ours)
-	}
-	if r.Restless != 0 {
-		t.Errorf("%d moves of a settled fleet", r.Restless)
+	for _, peer := range []string{"balancer, used now", "balancer, expected"} {
+		theirs, half := sum[peer], sum[Half+peer]
+		if half.Moves == 0 || 2*half.Moves > theirs.Moves || 2*half.GiB > theirs.GiB || half.Unmet >= theirs.Unmet {
+			t.Errorf("%s %+v, half of it %+v", peer, theirs, half)
+		}
+		if half.Over > sum[ours[0]].Over || half.Together > sum[ours[0]].Together {
+			t.Errorf("the plan breaks rules: %+v", half)
+		}
 	}
 }
 

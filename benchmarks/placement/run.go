@@ -68,6 +68,12 @@ func CPU() float64 {
 	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
 }
 
+// ours are the planners before the peers. Half names those after them: our plan with at
+// most half the moves of a peer.
+var ours = [3]string{"stay", "first plan", "refined plan"}
+
+const Half = "half the moves of: "
+
 // Run measures.
 func Run(ctx context.Context, o Options) (*Result, error) {
 	w := NewWorld(o.Hosts, o.VMs, o.Seed)
@@ -81,7 +87,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	note := func(name string, at []int) {
 		r.Scores[name], r.Planners = w.Score(at, slots), append(r.Planners, name)
 	}
-	note("stay", w.Stay())
+	note(ours[0], w.Stay())
 	f := fleet.New(fleet.Config{})
 	cpu := CPU()
 	if err := w.Fold(f); err != nil {
@@ -93,12 +99,12 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	cpu = CPU()
 	first := plan.Decide(f, p, cut, search.Budget{}, o.Seed)
 	r.First = CPU() - cpu
-	note("first plan", w.after(first.Actions))
+	note(ours[1], w.after(first.Actions))
 	runtime.GC()
 	cpu = CPU()
 	refined := plan.Decide(f, p, cut, search.Budget{Evaluations: o.Evaluations}, o.Seed)
 	r.Refined, r.Evaluations = CPU()-cpu, refined.Used
-	note("refined plan", w.after(refined.Actions))
+	note(ours[2], w.after(refined.Actions))
 	var mem runtime.MemStats
 	runtime.ReadMemStats(&mem)
 	r.Heap, r.Peak = mem.HeapAlloc, peak()
@@ -107,7 +113,16 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 			return nil, err
 		}
 	}
-	return r, w.peers(ctx, r, o, note)
+	if err := w.peers(ctx, r, o, note); err != nil {
+		return nil, err
+	}
+	for _, peer := range r.Planners[len(ours):] {
+		p := p
+		p.MaxPerCluster = min(p.MaxPerCluster, r.Scores[peer].Moves/2)
+		pl := plan.Decide(f, p, cut, search.Budget{Evaluations: o.Evaluations}, o.Seed)
+		note(Half+peer, w.after(pl.Actions))
+	}
+	return r, nil
 }
 
 // settle carries plans out until one is empty, and then plans as often as asked with
