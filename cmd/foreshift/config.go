@@ -22,6 +22,7 @@ import (
 const (
 	configDir  = "/etc/foreshift"
 	configFile = "foreshift.toml"
+	journalDir = "/var/lib/foreshift/actuator"
 )
 
 // configure sets the flags that the command line did not from the configuration
@@ -78,36 +79,37 @@ of their own (` + "`foreshift streams auth`" + `); no setting holds a secret.`,
 
 // inits are what "config init" is asked for.
 type inits struct {
-	dir, uri, host, site string
-	shared               []string
-	force                bool
+	root, dir, uri, host, site string
+	shared                     []string
+	force                      bool
 }
 
 func configInitCommand(at *place) *cobra.Command {
 	var o inits
-	c := &cobra.Command{Use: "init control|host", Short: "Write a configuration to start from: of the control plane, or of a host with its agent", Args: cobra.ExactArgs(1), ValidArgs: []string{"control", "host"},
+	c := &cobra.Command{Use: "init control|host...", Short: "Write a configuration to start from: of the control plane, of a host with its agent, or both", Args: cobra.RangeArgs(1, 2), ValidArgs: []string{"control", "host"},
 		Long: `Writes DIR/` + configFile + ` with every setting, its meaning and its default, for the services of
-the control plane or for the actuator of a host; for a host also DIR/agent.conf, the
-configuration of foreshift-agent. Files that are there are not touched without --force.`,
+the control plane, for the actuator of a host, or both on one machine; for a host also
+DIR/agent.conf, the configuration of foreshift-agent. Files that are there are not
+touched without --force.`,
 		Example: "foreshift config init control --dir ./control --nats nats://127.0.0.1:4222\nforeshift config init host --dir ./h1 --nats nats://127.0.0.1:4222 --host h1 --site here"}
 	c.RunE = func(c *cobra.Command, args []string) error {
-		files, err := o.files(c.Root(), at, args[0])
+		files, err := o.files(c.Root(), at, args)
 		if err != nil {
 			return err
 		}
 		if !o.force {
 			for _, f := range files {
 				if _, err := os.Stat(f.path); err == nil {
-					return fmt.Errorf("%s is there already; `foreshift config check %s` checks it, --force replaces it", f.path, filepath.Join(o.dir, configFile))
+					return fmt.Errorf("%s is there already; `foreshift config check %s` checks it, --force replaces it", f.path, filepath.Join(o.root, o.dir, configFile))
 				}
 			}
 		}
-		if err := os.MkdirAll(o.dir, 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Join(o.root, o.dir), 0o755); err != nil {
 			return err
 		}
 		made := []string{}
 		for _, f := range files {
-			if err := f.write(); err != nil {
+			if err := os.WriteFile(f.path, []byte(f.text), 0o644); err != nil { // no secret is in it
 				return err
 			}
 			made = append(made, f.path)
@@ -118,7 +120,7 @@ configuration of foreshift-agent. Files that are there are not touched without -
 		for _, f := range made {
 			fmt.Fprintln(c.OutOrStdout(), "written:", f)
 		}
-		fmt.Fprintf(c.OutOrStdout(), "next: `foreshift streams auth --dir %s --hosts IDS` where the keys are made, then `foreshift config check %s`\n", o.dir, filepath.Join(o.dir, configFile))
+		fmt.Fprintf(c.OutOrStdout(), "next: unpack the keys into %s (/usr/share/foreshift/accounts, or `foreshift streams auth`, makes them), then `foreshift config check %s`\n", o.dir, filepath.Join(o.dir, configFile))
 		return nil
 	}
 	f := c.Flags()
@@ -127,42 +129,46 @@ configuration of foreshift-agent. Files that are there are not touched without -
 	f.StringVar(&o.site, "site", "", "site of the host (host only; required)")
 	f.StringVar(&o.uri, "uri", "qemu:///system", "libvirt URI of the host (host only)")
 	f.StringSliceVar(&o.shared, "shared-path", nil, "directory of disks that other hosts see as well, as /srv/nfs (host only; may be repeated)")
+	f.StringVar(&o.root, "root", "", "write below this directory, for an image or another machine")
 	f.BoolVar(&o.force, "force", false, "replace files that are there")
 	return c
 }
 
 // written is a file to be written.
 type written struct {
-	path  string
-	write func() error
+	path, text string
 }
 
 // controlServices run in a control plane.
 var controlServices = []string{"forecaster", "placer", "recorder", "console"}
 
-func (o inits) files(root *cobra.Command, at *place, what string) ([]written, error) {
+func (o inits) files(root *cobra.Command, at *place, what []string) ([]written, error) {
 	if at.url == "" {
 		return nil, usageError{errors.New("--nats is needed: the address of the bus, as nats://bus.example:4222")}
 	}
 	text := "# Configuration of Foreshift. A setting is a flag of the command its section is named\n# for; `foreshift config check FILE` tells every fault, docs/CLI.md every command.\n\n"
-	toml := filepath.Join(o.dir, configFile)
-	services := controlServices
-	settings := map[string]string{}
+	toml := filepath.Join(o.root, o.dir, configFile)
+	var services []string
+	settings := map[string]map[string]string{}
 	var files []written
-	switch what {
-	case "control":
-	case "host":
-		services = []string{"actuator"}
-		settings = map[string]string{"host": o.host, "uri": o.uri}
-		s := conf.Settings{URL: at.url, Credentials: o.dir, Role: streams.RoleAgentOf(schemas.HostID(o.host)), Agent: o.host, OwnHost: schemas.HostID(o.host), Site: schemas.SiteID(o.site),
+	for _, w := range what {
+		switch w {
+		case "control":
+			services = append(services, controlServices...)
+			continue
+		case "host":
+		default:
+			return nil, usageError{fmt.Errorf("config init %q: want control, host or both", w)}
+		}
+		services = append(services, "actuator")
+		settings["actuator"] = map[string]string{"host": o.host, "uri": o.uri, "journal": journalDir}
+		s := conf.Settings{URL: at.url, Credentials: filepath.Join(o.dir, "agent"), Role: streams.RoleAgentOf(schemas.HostID(o.host)), Agent: o.host, OwnHost: schemas.HostID(o.host), Site: schemas.SiteID(o.site),
 			SharedPaths: o.shared, Hosts: []conf.Host{{ID: schemas.HostID(o.host), Site: schemas.SiteID(o.site), URI: o.uri}}}
-		if _, err := s.TOML(); err != nil {
+		text, err := s.TOML()
+		if err != nil {
 			return nil, usageError{fmt.Errorf("config init host: %w", err)}
 		}
-		agent := filepath.Join(o.dir, "agent.conf")
-		files = append(files, written{agent, func() error { return conf.Write(agent, s) }})
-	default:
-		return nil, usageError{fmt.Errorf("config init %q: want control or host", what)}
+		files = append(files, written{filepath.Join(o.root, o.dir, "agent.conf"), text})
 	}
 	first, _, err := root.Find(services[:1])
 	if err != nil {
@@ -175,12 +181,12 @@ func (o inits) files(root *cobra.Command, at *place, what string) ([]written, er
 			return nil, err
 		}
 		set := map[string]string{"listen": "127.0.0.1:" + ports[name]}
-		for k, v := range settings {
+		for k, v := range settings[name] {
 			set[k] = v
 		}
 		text += "\n" + config.Sample(c, name, set)
 	}
-	return append(files, written{toml, func() error { return os.WriteFile(toml, []byte(text), 0o644) }}), nil
+	return append(files, written{toml, text}), nil
 }
 
 // ports of /metrics and the page of services that are set up by "config init".

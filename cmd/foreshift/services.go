@@ -30,6 +30,7 @@ type serviceOptions struct {
 	host   string
 	uri    string
 	addr   string
+	data   string // directory of the actuator's journal
 
 	console consoleOptions
 }
@@ -58,6 +59,7 @@ func serviceCommand(at *place, name string, o *serviceOptions) *cobra.Command {
 	if name == "actuator" {
 		f.StringVar(&o.host, "host", "", "id of the host, as its agent reports it (required)")
 		f.StringVar(&o.uri, "uri", "qemu:///system", "libvirt URI of the host: its own socket")
+		f.StringVar(&o.data, "journal", "", "directory of the record of moves, on this machine's own disk (default: actuator/HOST below the state directory)")
 		f.StringVar(&o.addr, "migrate-address", "", "address of this host that a peer's QEMU connects to; empty lets libvirt choose")
 	}
 	return c
@@ -142,8 +144,11 @@ func serviceOf(name string, at *place, o serviceOptions, bus *streams.Bus, mux *
 		if strings.HasPrefix(o.uri, "qemu+tcp://") {
 			log.Warn("libvirt over plain TCP is for simulated hosts only", "uri", o.uri)
 		}
+		if o.data == "" {
+			o.data = filepath.Join(at.state, "actuator", o.host)
+		}
 		a, err := actuator.New(actuator.Config{Bus: bus, Host: schemas.HostID(o.host), URI: o.uri, MigrateAddress: o.addr, Authorities: authorities,
-			StateDir: filepath.Join(at.state, "actuator", o.host), Log: log, Registry: registry})
+			StateDir: o.data, Log: log, Registry: registry})
 		if err != nil {
 			return nil, err
 		}

@@ -49,6 +49,7 @@ var plan = map[string]room{
 	"forecaster/lstm/train": {may: []string{"forecaster/lstm"}}, // a command
 
 	"internal/config":     {},
+	"deploy":              {may: []string{"*"}},
 	"internal/service":    {may: []string{"schemas"}},
 	"internal/arch":       {},
 	"internal/explain":    {may: []string{"schemas"}, clean: true},

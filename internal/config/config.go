@@ -265,13 +265,16 @@ func Effective(c *cobra.Command) (out []string) {
 	return out
 }
 
+// shared are the settings that a sample shows once for the fleet.
+var shared = []string{"nats", "state", "base-step"}
+
 // Sample writes a section with every setting of a command, each with its comment;
 // what is set is given, the rest stays a comment with its default.
 func Sample(c *cobra.Command, section string, set map[string]string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "[%s]\n", section)
 	write := func(f *pflag.Flag) {
-		if f.Name == "help" || f.Hidden {
+		if f.Name == "help" || f.Hidden || section != Fleet && slices.Contains(shared, f.Name) {
 			return
 		}
 		usage := strings.ToUpper(f.Usage[:1]) + f.Usage[1:]
@@ -283,7 +286,7 @@ func Sample(c *cobra.Command, section string, set map[string]string) string {
 		}
 	}
 	if section == Fleet {
-		for _, name := range []string{"nats", "state", "base-step"} {
+		for _, name := range shared {
 			if f := c.Flag(name); f != nil {
 				write(f)
 			}
