@@ -308,7 +308,7 @@ func TestThreeServers(t *testing.T) {
 	}
 	var bus *streams.Bus
 	for { // until a leader of the cluster is elected
-		if servers[0].ReadyForConnections(time.Second) && servers[0].JetStreamClusterPeers() != nil && len(servers[0].JetStreamClusterPeers()) == 3 {
+		if slices.ContainsFunc(servers, func(s *server.Server) bool { return s.JetStreamIsLeader() && len(s.JetStreamClusterPeers()) == 3 }) {
 			break
 		}
 		if ctx.Err() != nil {

@@ -336,6 +336,9 @@ func (m *machine) start(units map[string]unit, ports map[string]string) (stop fu
 		if ports[service] == "" && service != "agent" {
 			continue // not set up on this machine
 		}
+		if u.state != "" { // as systemd makes it
+			m.run("install", "-d", "-m", "0700", "-o", u.user, "-g", u.user, "/var/lib/"+u.state)
+		}
 		args := append([]string{m.root, "setpriv", "--reuid=" + u.user, "--regid=" + u.user, "--init-groups", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", "env", "-i", "PATH=/usr/bin"}, strings.Fields(u.exec)...)
 		c := exec.Command("chroot", args...)
 		log := &bytes.Buffer{}
@@ -346,7 +349,14 @@ func (m *machine) start(units map[string]unit, ports map[string]string) (stop fu
 		running = append(running, process{name, c, log})
 	}
 	for service, address := range ports {
-		ready(t, service, address)
+		if err := ready(service, address); err != nil {
+			for _, p := range running {
+				_ = p.cmd.Process.Kill() // it may have ended by itself
+				_ = p.cmd.Wait()
+				t.Logf("%s: %s", p.name, p.log)
+			}
+			t.Fatal(err)
+		}
 	}
 	return func() {
 		t.Helper()
@@ -365,8 +375,7 @@ func (m *machine) start(units map[string]unit, ports map[string]string) (stop fu
 	}
 }
 
-func ready(t *testing.T, service, address string) {
-	t.Helper()
+func ready(service, address string) error {
 	last := ""
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		r, err := http.Get("http://" + address + "/readyz")
@@ -377,10 +386,10 @@ func ready(t *testing.T, service, address string) {
 		b, _ := io.ReadAll(r.Body)
 		r.Body.Close()
 		if last = string(b); r.StatusCode == http.StatusOK {
-			return
+			return nil
 		}
 	}
-	t.Fatalf("%s is not ready: %s", service, last)
+	return fmt.Errorf("%s is not ready: %s", service, last)
 }
 
 // observes waits until the fleet is seen, in observe mode, by the installed command

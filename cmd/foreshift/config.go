@@ -23,6 +23,8 @@ const (
 	configDir  = "/etc/foreshift"
 	configFile = "foreshift.toml"
 	journalDir = "/var/lib/foreshift/actuator"
+
+	consoleTokens = "/var/lib/foreshift/console/tokens" // made when there is none
 )
 
 // configure sets the flags that the command line did not from the configuration
@@ -155,6 +157,7 @@ func (o inits) files(root *cobra.Command, at *place, what []string) ([]written, 
 		switch w {
 		case "control":
 			services = append(services, controlServices...)
+			settings["console"] = map[string]string{"tokens": consoleTokens}
 			continue
 		case "host":
 		default:

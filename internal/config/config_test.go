@@ -33,11 +33,11 @@ func TestApply(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	root, placer, list, base := program()
+	root, _, _, _ := program()
 	if faults := f.Check(root); len(faults) > 0 {
 		t.Fatal(faults)
 	}
-	_, placer, list, base = program() // Check sets values as well
+	_, placer, list, base := program() // Check sets values as well
 	if err := placer.ParseFlags([]string{"--most", "9"}); err != nil {
 		t.Fatal(err)
 	}
