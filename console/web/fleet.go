@@ -72,7 +72,7 @@ func roomLetter(free float64) byte {
 func tileOf(h live.Host, slot int) tile {
 	t := tile{Host: h, Class: "k-none", Free: math.NaN()}
 	room := h.Headroom()
-	if room == nil {
+	if room == nil || h.Stale {
 		return t
 	}
 	var letters, kinds strings.Builder

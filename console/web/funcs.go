@@ -3,8 +3,10 @@ package web
 import (
 	"fmt"
 	"html/template"
+	"maps"
 	"math"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,6 +33,7 @@ func (s *Server) funcs() template.FuncMap {
 			}
 			return "–"
 		},
+		"meter": meter, "effects": effects,
 		"words": func(s string) string { return strings.ReplaceAll(s, "_", " ") },
 		"safe":  func(b []byte) template.HTML { return template.HTML(b) }, // charts only: they escape what comes from outside
 	}
@@ -166,6 +169,34 @@ func percentOf(part, whole any) string {
 		return "0"
 	}
 	return fmt.Sprintf("%.1f", 100*min(1, max(0, p/w)))
+}
+
+// meter draws a share as a bar; the number stands beside it.
+func meter(part, whole any, class string) template.HTML {
+	return template.HTML(fmt.Sprintf(`<svg class="meter %s" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true"><rect class="track" width="100" height="8"/><rect class="fill" width="%s" height="8"/></svg>`, class, percentOf(part, whole)))
+}
+
+// effect is one line of what a move achieved, with its unit.
+type effect struct{ What, Before, After, Without, Between string }
+
+// effects writes the terms of an effect for people; the name ends with the unit.
+func effects(e *schemas.Effect) (out []effect) {
+	for _, name := range slices.Sorted(maps.Keys(e.Terms)) {
+		c := e.Terms[name]
+		div, unit, what := 1., "", name
+		for _, u := range []struct {
+			suffix, unit string
+			div          float64
+		}{{"_mcpu", "cores", 1000}, {"_bytes_per_second", "MB/s", 1e6}, {"_bytes", "GiB", 1 << 30}, {"_ms", "ms", 1}, {"_ratio", "%", .01}} {
+			if w, ok := strings.CutSuffix(name, u.suffix); ok {
+				div, unit, what = u.div, " "+u.unit, w
+				break
+			}
+		}
+		w := func(v float64) string { return strings.ReplaceAll(fmt.Sprintf("%.2f", v/div), "-", "−") + unit }
+		out = append(out, effect{strings.NewReplacer(".", ": ", "_", " ").Replace(what), w(c.Before), w(c.After), w(c.Without), w(c.Low) + " to " + w(c.High)})
+	}
+	return out
 }
 
 func plural(n int, one, many string) string {

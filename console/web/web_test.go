@@ -19,6 +19,7 @@ import (
 	"github.com/foreshift/foreshift/console/live"
 	"github.com/foreshift/foreshift/schemas"
 	"github.com/foreshift/foreshift/streams"
+	"github.com/foreshift/foreshift/streams/embedded"
 	"github.com/foreshift/foreshift/streams/streamstest"
 )
 
@@ -34,6 +35,8 @@ type testSite struct {
 	model  *live.Model
 	bus    *streams.Bus
 	placer *streams.Bus
+	server *embedded.Server
+	http   *httptest.Server
 }
 
 func serve(t *testing.T, open bool) *testSite {
@@ -49,7 +52,7 @@ func serve(t *testing.T, open bool) *testSite {
 	server := streamstest.Start(t)
 	bus := streamstest.Connect(t, server, streams.RoleOperator)
 	stop := make(chan struct{})
-	s := &testSite{t: t, model: live.New(time.Minute), bus: bus, placer: streamstest.Connect(t, server, streams.RolePlacer)}
+	s := &testSite{t: t, model: live.New(time.Minute), bus: bus, placer: streamstest.Connect(t, server, streams.RolePlacer), server: server}
 	w, err := New(Config{Model: s.model, Bus: bus, Tokens: tokens, Open: open, Log: slog.New(slog.DiscardHandler), Stop: stop, Version: "test"})
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +60,7 @@ func serve(t *testing.T, open bool) *testSite {
 	mux := http.NewServeMux()
 	w.Routes(mux)
 	h := httptest.NewServer(mux)
-	s.url = h.URL
+	s.url, s.http = h.URL, h
 	t.Cleanup(func() { close(stop); h.Close() })
 	return s
 }

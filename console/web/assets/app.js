@@ -31,7 +31,7 @@ function tellTimes(at = document) {
 
 // --- following: changed regions replace what is there, leaving alone what is the same,
 // so that focus, open details and what is being typed stay
-const mine = { DETAILS: ["open"], INPUT: ["value", "checked"], DIALOG: ["open"] };
+const mine = { DETAILS: ["open"], INPUT: ["value", "checked", "aria-valuetext"], DIALOG: ["open"] };
 function same(a, b) { return a.nodeType === b.nodeType && a.nodeName === b.nodeName && (a.id || "") === (b.id || ""); }
 function morph(from, to) {
   if (from.nodeType === Node.TEXT_NODE) { if (from.data !== to.data) from.data = to.data; return; }
@@ -83,9 +83,10 @@ setInterval(() => {
 // --- the map: headroom by slot, a letter each
 const letters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_.~!*():@,;+=/?|^$";
 const what = { c: "cpu free", m: "memory free", n: "net free", d: "disk free" };
+let slid = false;
 function slide() {
   const s = $("#slot");
-  if (!s || s.dataset.moved !== "yes") return;
+  if (!s || !slid) return;
   const i = +s.value, marks = s.dataset.marks.split("|");
   $("#slot-says").textContent = i ? "in " + marks[i] : "now";
   s.setAttribute("aria-valuetext", i ? "in " + marks[i] : "now");
@@ -156,7 +157,7 @@ addEventListener("DOMContentLoaded", () => {
       localStorage.setItem("theme", dark ? "light" : "dark");
     });
   }
-  $("#slot")?.addEventListener("input", (e) => { e.target.dataset.moved = "yes"; slide(); });
+  $("#slot")?.addEventListener("input", (e) => { slid = true; slide(); });
   $("#slot")?.form.addEventListener("submit", (e) => e.preventDefault());
   // an address with the token behind "#" signs in at once; the token is sent only in the form
   const token = $("#token");
