@@ -17,7 +17,16 @@ type ApplyOptions struct {
 	Hosts    []schemas.HostID // each gets its durable consumer of commands
 	Replicas int              // 1, 3 or 5; 0: 1
 	Scale    float64          // of the streams' sizes; 0: 1
+	// Placement puts the streams of commands and audit on servers tagged [TagCtrl], those
+	// of telemetry on servers tagged [TagTel].
+	Placement bool
 }
+
+// The tags of servers that streams are placed by.
+const (
+	TagCtrl = "ctrl"
+	TagTel  = "tel"
+)
 
 // ScaleEmbedded makes the table fit on a laptop's disk.
 const ScaleEmbedded = 1.0 / 64
@@ -99,6 +108,12 @@ func (s *Stream) config(opt ApplyOptions) jetstream.StreamConfig {
 	}
 	if opt.Scale > 0 && opt.Scale != 1 {
 		c.MaxBytes = max(int64(float64(s.MaxBytes)*opt.Scale), min(s.MaxBytes, minBytes))
+	}
+	if opt.Placement {
+		c.Placement = &jetstream.Placement{Tags: []string{TagCtrl}}
+		if s.Account == Tel {
+			c.Placement.Tags[0] = TagTel
+		}
 	}
 	if s.DiscardNew {
 		c.Discard = jetstream.DiscardNew
@@ -185,10 +200,22 @@ var softFields = []field{
 	{"duplicate_window", func(c *jetstream.StreamConfig) any { return c.Duplicates }, func(h, w *jetstream.StreamConfig) { h.Duplicates = w.Duplicates }},
 	{"discard", func(c *jetstream.StreamConfig) any { return c.Discard }, func(h, w *jetstream.StreamConfig) { h.Discard = w.Discard }},
 	{"replicas", func(c *jetstream.StreamConfig) any { return c.Replicas }, func(h, w *jetstream.StreamConfig) { h.Replicas = w.Replicas }},
+	{"placement", func(c *jetstream.StreamConfig) any { return placed(c) }, func(h, w *jetstream.StreamConfig) {
+		if w.Placement != nil {
+			h.Placement = w.Placement
+		}
+	}},
 	{"allow_direct", func(c *jetstream.StreamConfig) any { return c.AllowDirect }, func(h, w *jetstream.StreamConfig) { h.AllowDirect = w.AllowDirect }},
 	{"allow_rollup_hdrs", func(c *jetstream.StreamConfig) any { return c.AllowRollup }, func(h, w *jetstream.StreamConfig) { h.AllowRollup = w.AllowRollup }},
 	{"deny_delete", func(c *jetstream.StreamConfig) any { return c.DenyDelete }, func(h, w *jetstream.StreamConfig) { h.DenyDelete = h.DenyDelete || w.DenyDelete }},
 	{"deny_purge", func(c *jetstream.StreamConfig) any { return c.DenyPurge }, func(h, w *jetstream.StreamConfig) { h.DenyPurge = h.DenyPurge || w.DenyPurge }},
+}
+
+func placed(c *jetstream.StreamConfig) string {
+	if c.Placement == nil {
+		return "anywhere"
+	}
+	return strings.Join(c.Placement.Tags, " ")
 }
 
 func softDifferences(have, want jetstream.StreamConfig) (out []string) {

@@ -120,7 +120,11 @@ func dial(ctx context.Context, c Credentials, a Account, log *slog.Logger) (*Con
 	if d, ok := ctx.Deadline(); ok {
 		timeout = min(timeout, time.Until(d))
 	}
-	conn.NC, err = nats.Connect(c.URL,
+	guard, err := secure(c)
+	if err != nil {
+		return nil, err
+	}
+	conn.NC, err = nats.Connect(c.URL, append(guard,
 		nats.Nkey(pub, kp.Sign),
 		nats.Name("foreshift "+c.Role),
 		nats.CustomInboxPrefix(InboxPrefix(c.Role)),
@@ -145,7 +149,7 @@ func dial(ctx context.Context, c Credentials, a Account, log *slog.Logger) (*Con
 			}
 			log.Warn("bus error", "subject", subject, "err", err)
 		}),
-	)
+	)...)
 	if err != nil {
 		return nil, err
 	}

@@ -252,7 +252,10 @@ func (b *Bus) open(ctx context.Context, src *source) (*iterator, error) {
 	if err != nil {
 		return nil, err
 	}
-	wait, done := src.conn.denials.watch(ctx, "$JS.API.")
+	// Without a leader nobody answers: ask for a while only, whatever ctx allows.
+	limited, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	wait, done := src.conn.denials.watch(limited, "$JS.API.")
 	defer done()
 	info, err := src.conn.JS.Stream(wait, src.Stream)
 	if err != nil {
@@ -268,16 +271,16 @@ func (b *Bus) open(ctx context.Context, src *source) (*iterator, error) {
 		return nil, explain(wait, "stream "+src.Stream, err)
 	}
 	it := &iterator{msgs: make(chan jetstream.Msg), pending: first.NumPending, last: info.CachedInfo().State.LastSeq}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, end := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		defer cancel()
+		defer end()
 		it.pump(ctx, msgs)
 		b.forget(ctx, src, cons)
 	}()
 	it.stop = func() {
-		cancel()
+		end()
 		msgs.Stop()
 		// While the server is away the library is not to be interrupted; it ends by
 		// itself when the connection closes.

@@ -30,14 +30,7 @@ func SigningFile(dir, role string) string {
 // ReadSeed reads a key. A file that others can read or write is refused with the
 // command that mends it.
 func ReadSeed(path string) (nkeys.KeyPair, error) {
-	st, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("seed: %w", err)
-	}
-	if m := st.Mode().Perm(); m&0o077 != 0 {
-		return nil, fmt.Errorf("seed: %s has mode %04o and is open to others: run `chmod 0600 %s`", path, m, path)
-	}
-	b, err := os.ReadFile(path)
+	b, err := ReadSecret(path)
 	if err != nil {
 		return nil, fmt.Errorf("seed: %w", err)
 	}

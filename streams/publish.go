@@ -143,7 +143,9 @@ func (b *Bus) mine(ctx context.Context, c *Conn, stream string, o Out) (uint64, 
 
 // last reads the last message under a filter.
 func (c *Conn) last(ctx context.Context, stream, filter string) (*jetstream.RawStreamMsg, error) {
-	wait, done := c.denials.watch(ctx, "$JS.API.")
+	limited, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	wait, done := c.denials.watch(limited, "$JS.API.")
 	defer done()
 	s, err := c.JS.Stream(wait, stream)
 	if err != nil {

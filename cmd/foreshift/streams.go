@@ -18,6 +18,7 @@ func streamsCommand(at *place) *cobra.Command {
 		changesCommand(at, "apply", "Create and update what the table says; safe to repeat", streams.Apply),
 		changesCommand(at, "diff", "Say what apply would do, and do nothing", streams.Diff),
 		authCommand(at),
+		clusterCommand(at),
 		&cobra.Command{Use: "subjects", Short: "Print the table as a page (docs/SUBJECTS.md)", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
 			return streams.WriteSubjects(c.OutOrStdout())
 		}},
@@ -28,8 +29,9 @@ func streamsCommand(at *place) *cobra.Command {
 func changesCommand(at *place, name, short string, do func(context.Context, *streams.Bus, streams.ApplyOptions) ([]streams.Change, error)) *cobra.Command {
 	var hosts string
 	var replicas int
+	var placement bool
 	c := &cobra.Command{Use: name, Short: short, Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
-		o := streams.ApplyOptions{Replicas: replicas}
+		o := streams.ApplyOptions{Replicas: replicas, Placement: placement}
 		var err error
 		if o.Hosts, err = hostList(hosts); err != nil {
 			return err
@@ -63,6 +65,7 @@ func changesCommand(at *place, name, short string, do func(context.Context, *str
 	}}
 	c.Flags().StringVar(&hosts, "hosts", "", "comma-separated host ids that need a consumer for commands")
 	c.Flags().IntVar(&replicas, "replicas", 1, "replicas of every stream")
+	c.Flags().BoolVar(&placement, "placement", false, "put streams on servers by their tags, as `foreshift streams cluster` writes them: commands and audit on ctrl, telemetry on tel")
 	return c
 }
 
