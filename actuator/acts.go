@@ -28,7 +28,7 @@ func (a *Actuator) act(e streams.Event) {
 	defer a.mu.Unlock()
 	switch act.Act {
 	case schemas.ActHeartbeat:
-		a.acts.heartbeat = max(a.acts.heartbeat, e.Time)
+		a.acts.heartbeat = migration.Heard(a.acts.heartbeat, e.Time, a.now())
 	case schemas.ActPause, schemas.ActResume:
 		if e.Seq > a.acts.switched {
 			a.acts.switched, a.acts.paused = e.Seq, act.Act == schemas.ActPause

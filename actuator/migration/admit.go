@@ -11,6 +11,16 @@ import (
 // start.
 const HeartbeatLimit = 30 * time.Second
 
+// Heard is the newest heartbeat that counts, when one arrives that was stored at a
+// time. One from the future is no sign of life: it would count later, when whoever
+// gave it may long be gone, and hide all that come before.
+func Heard(newest, stored, now int64) int64 {
+	if stored-now > int64(HeartbeatLimit) {
+		return newest
+	}
+	return max(newest, stored)
+}
+
 // MaxMessage bounds what a request can carry: domain XML and cookies together, with
 // room for base64 and the envelope under the servers' 8 MB.
 const MaxMessage = 5 << 20

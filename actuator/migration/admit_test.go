@@ -60,3 +60,22 @@ func TestAdmit(t *testing.T) {
 		}
 	}
 }
+
+// TestHeard: what comes from the future does not count, and hides nothing.
+func TestHeard(t *testing.T) {
+	const now = int64(1000e9)
+	limit := int64(HeartbeatLimit)
+	newest := Heard(0, now-5e9, now)
+	if newest != now-5e9 {
+		t.Fatalf("a fresh one: %d", newest)
+	}
+	if newest = Heard(newest, now+limit+1, now); newest != now-5e9 {
+		t.Errorf("one from the future counts: %d", newest)
+	}
+	if newest = Heard(newest, now-9e9, now); newest != now-5e9 {
+		t.Errorf("an older one takes its place: %d", newest)
+	}
+	if newest = Heard(newest, now+limit, now); newest != now+limit {
+		t.Errorf("one within the limit does not: %d", newest)
+	}
+}

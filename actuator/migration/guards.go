@@ -151,7 +151,7 @@ var sourceGuards = []Guard[Act]{
 		if v := a.Action.Verb; v != Confirm && v != Destroy {
 			return schemas.Reason{}
 		}
-		if a.Seen.Destination != Running || a.Now-a.Seen.Peer.Asked > int64(a.State.Limits.Fresh) {
+		if a.Seen.Destination != Running || !fresh(a.State, a.Seen, a.Now) {
 			return no(schemas.ReasonUnsafe, "the destination's copy is not seen running now: "+a.Seen.Destination.String())
 		}
 		return schemas.Reason{}

@@ -46,18 +46,32 @@ func (r *Rules) Next(s State, o Observation, now int64) (State, []Action, schema
 	return r.hold(s, o, held, now)
 }
 
-// Recheck asks again, when an act that ends a copy is about to be done, whether what
-// it rests on is still fresh: the process may have stood still since Next decided.
-// If not, it gives a look in the act's place. Other acts pass as they are.
+// Recheck asks again, when an act is about to be done that begins a move or ends a
+// copy, whether what it rests on is still fresh: the process may have stood still
+// since Next decided, or its clock may have been set. If not, it gives a look in the
+// act's place. Other acts pass as they are.
 func (r *Rules) Recheck(s State, o Observation, a Action, now int64) (State, Action) {
-	if a.Verb != Confirm && a.Verb != Destroy {
-		return s, a
-	}
-	if r.check(Act{s, o, a, now}).OK() {
+	switch a.Verb {
+	case Confirm, Destroy:
+		if r.check(Act{s, o, a, now}).OK() {
+			return s, a
+		}
+	case Begin:
+		if fresh(s, o, now) {
+			return s, a
+		}
+	default:
 		return s, a
 	}
 	look := Action{Verb: Observe}
 	return take(s, look), look
+}
+
+// fresh: the destination was asked a moment ago. What was asked in the future was asked
+// before the clock was set back, and nobody knows when.
+func fresh(s State, o Observation, now int64) bool {
+	age := now - o.Peer.Asked
+	return age >= 0 && age <= int64(s.Limits.Fresh)
 }
 
 // leastTries is how often a move is tried, or looked at, before anyone gives up

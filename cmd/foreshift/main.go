@@ -81,7 +81,7 @@ it off.`,
 	for id, list := range map[string][]*cobra.Command{
 		"look":    {statusCommand(&at), explainCommand(&at), vmCommand(&at), hostCommand(&at), mapCommand(&at), planCommand(&at), replayCommand(&at)},
 		"act":     {pauseCommand(&at), resumeCommand(&at), modeCommand(&at), cordonCommand(&at, "cordon"), cordonCommand(&at, "uncordon"), drainCommand(&at), abortCommand(&at), resolveCommand(&at), policyCommand(&at), calendarCommand(&at)},
-		"try":     {upCommand(&at), labCommand(&at), backtestCommand(), benchCommand()},
+		"try":     {upCommand(&at), labCommand(&at), backtestCommand(), simCommand(), benchCommand()},
 		"set up":  {configCommand(&at), preflightCommand(&at), streamsCommand(&at), decodeCommand(), versionCommand()},
 		"service": {serviceCommand(&at, "forecaster", &serviceOptions{}), serviceCommand(&at, "placer", &serviceOptions{}), serviceCommand(&at, "actuator", &serviceOptions{}), serviceCommand(&at, "recorder", &serviceOptions{}), serviceCommand(&at, "console", &serviceOptions{})},
 	} {

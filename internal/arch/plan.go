@@ -55,6 +55,7 @@ var plan = map[string]room{
 	"internal/explain":    {may: []string{"schemas"}, clean: true},
 	"internal/chart":      {},
 	"internal/replay":     {may: []string{"schemas", "forecaster", "placer", "internal/chart"}},
+	"internal/cluster":    {may: []string{"schemas", "streams", "actuator/migration", "placer"}, clean: true},
 	"internal/sim":        {may: []string{"schemas", "internal/sim"}},
 	"internal/lab":        {may: []string{"schemas", "actuator/libvirt", "actuator/migration", "internal/lab"}},
 	"internal/lab/matrix": {may: []string{"schemas", "streams", "actuator", "internal/lab"}},
