@@ -229,6 +229,7 @@ func (d *Decider) decide(c streams.Cut, p policy.Policy) []streams.Out {
 
 // propose makes the plan of a cut, with what it stood on.
 func (d *Decider) propose(c streams.Cut, p policy.Policy) (*plan.State, plan.Decision) {
+	d.fleet.Memory.Trust.Settle()
 	basis := d.basis(c)
 	s := plan.Prepare(d.fleet, p, c)
 	s.Remember()

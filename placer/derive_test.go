@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/foreshift/foreshift/placer/internal/fleettest"
+	"github.com/foreshift/foreshift/placer/trust"
 	"github.com/foreshift/foreshift/schemas"
 	"github.com/foreshift/foreshift/streams"
 	"pgregory.net/rapid"
@@ -43,9 +44,14 @@ func readAgain(rec *schemas.Plan, log []streams.Event) []streams.Event {
 // from where the plan says, stream after stream, and from its basis; with a message
 // held back the difference is seen.
 func TestEveryPlanIsDerivedAgain(t *testing.T) {
-	plans, kept, commanded := 0, 0, 0
+	plans, kept, commanded, learned := 0, 0, 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		l := newLive(t, rapid.SampledFrom([]schemas.Mode{schemas.ModeAuto, schemas.ModeApprove, schemas.ModeRecommend}).Draw(t, "mode"))
+		if rapid.Bool().Draw(t, "learned") {
+			for b := range l.d.fleet.Memory.Trust.Sums {
+				l.d.fleet.Memory.Trust.Sums[b] = trust.Sums{Steps: 400, Stays: 10, Paths: 40, Among: 20, Between: 40, Own: 160}
+			}
+		}
 		n := rapid.IntRange(2, 4).Draw(t, "hosts")
 		for h := 0; h < n; h++ {
 			l.w.Hosts = append(l.w.Hosts, fleettest.Host{ID: schemas.HostID(fmt.Sprintf("h%d", h)), Site: "s1", Cores: 8, GiB: 64, Simulated: true})
@@ -93,6 +99,9 @@ func TestEveryPlanIsDerivedAgain(t *testing.T) {
 			turn()
 		}
 		for _, rec := range published {
+			if len(rec.Basis.Persistence) > 0 {
+				learned++
+			}
 			plans++
 			if rec.Basis.Kept {
 				kept++
@@ -107,9 +116,9 @@ func TestEveryPlanIsDerivedAgain(t *testing.T) {
 			}
 		}
 	})
-	t.Logf("%d plans, %d of them of kept actions; %d commands", plans, kept, commanded)
-	if plans == 0 || kept == 0 || commanded == 0 {
-		t.Errorf("%d plans, %d of kept actions, %d commands: the test looks at too little", plans, kept, commanded)
+	t.Logf("%d plans, %d of them of kept actions, %d with learned weights; %d commands", plans, kept, learned, commanded)
+	if plans == 0 || kept == 0 || commanded == 0 || learned == 0 || learned == plans {
+		t.Errorf("%d plans, %d of kept actions, %d with learned weights, %d commands: the test looks at too little", plans, kept, learned, commanded)
 	}
 }
 

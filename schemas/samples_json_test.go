@@ -54,7 +54,7 @@ func samplePolicyRules() PolicyRules {
 }
 
 func samplePlanBasis() PlanBasis {
-	return PlanBasis{Kept: true, Base: 300, SiteBandwidth: 1.25e9, Evaluations: 20000, Policy: samplePolicy(), Step: sampleStep, Load: 512.5, VMs: 60,
+	return PlanBasis{Kept: true, Base: 300, SiteBandwidth: 1.25e9, Evaluations: 20000, Policy: samplePolicy(), Step: sampleStep, Load: 512.5, VMs: 60, Persistence: []float64{0.35, -1, 0.1},
 		Held: map[HostID]Held{"host-1": {Steps: 2, Last: sampleStep}}, Skipped: map[VMID]Time{vmOf(4): sampleTime}, From: map[string]uint64{"CAPACITY": 5}, Sent: []Command{*sampleCommand()},
 		Planned: []Action{{ID: "c-2", VM: vmOf(2), Name: "web-c", Source: "host-1", Destination: "host-3", Due: sampleTime, Latest: sampleTime.Add(time.Hour),
 			State: ActionPlanned, Reason: Reason{Code: ReasonOK, Detail: "x"}, Hold: Reason{Code: ReasonNotDue, Detail: "y"}, Predicted: samplePrediction(), WhyNot: sampleDeclines(), After: "c-1", Helpers: []Helper{{vmOf(4), "host-2"}}}}}

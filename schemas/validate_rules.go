@@ -65,6 +65,12 @@ func (b *PlanBasis) check(c *check) {
 	}
 	amount(c, "site_bandwidth_bytes_per_second", b.SiteBandwidth)
 	c.atLeast("budget_evaluations", b.Evaluations, 0)
+	c.count("persistence_ratio", len(b.Persistence), Slots)
+	for _, w := range b.Persistence {
+		if w != -1 && !(w >= 0 && w <= 1) {
+			c.fail("persistence_ratio", "%g: want 0 to 1, or -1", w)
+		}
+	}
 	amount(c, "load_mcpu", b.Load)
 	c.atLeast("vms", b.VMs, 0)
 	c.count("held", len(b.Held), maxGroup)

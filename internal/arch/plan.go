@@ -26,10 +26,11 @@ var plan = map[string]room{
 	"forecaster/ensemble": {may: []string{"schemas", "forecaster/window", "forecaster/model", "forecaster/lstm"}, clean: true},
 	"forecaster/effect":   {may: []string{"schemas", "forecaster/window"}, clean: true},
 	"forecaster/pressure": {may: []string{"schemas", "forecaster/window", "forecaster/model"}, clean: true},
-	"placer/fleet":        {may: []string{"schemas", "placer/policy"}, clean: true},
+	"placer/fleet":        {may: []string{"schemas", "placer/policy", "placer/trust"}, clean: true},
 	"placer/policy":       {may: []string{"schemas", "placer/policy"}, clean: true},
 	"placer/search":       {may: []string{"schemas"}, clean: true},
-	"placer/plan":         {may: []string{"schemas", "placer/fleet", "placer/policy", "placer/search"}, clean: true},
+	"placer/trust":        {may: []string{"schemas"}, clean: true},
+	"placer/plan":         {may: []string{"schemas", "placer/fleet", "placer/policy", "placer/search", "placer/trust"}, clean: true},
 	"actuator/migration":  {may: []string{"schemas"}, clean: true},
 	"actuator/libvirt":    {may: []string{"schemas", "actuator/migration"}},
 

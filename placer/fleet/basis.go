@@ -60,7 +60,7 @@ func (f *Fleet) twice() bool {
 // decisions left behind, without the ranking of each planned action.
 func (f *Fleet) Basis() schemas.PlanBasis {
 	m := &f.Memory
-	b := schemas.PlanBasis{Base: schemas.Seconds(f.cfg.Base.Seconds()), SiteBandwidth: f.cfg.SiteBandwidth, Step: m.Step, Load: m.Load, VMs: m.VMs,
+	b := schemas.PlanBasis{Persistence: m.Trust.Weights(), Base: schemas.Seconds(f.cfg.Base.Seconds()), SiteBandwidth: f.cfg.SiteBandwidth, Step: m.Step, Load: m.Load, VMs: m.VMs,
 		Held: make(map[schemas.HostID]Held, len(m.Held)), Skipped: make(map[schemas.VMID]schemas.Time, len(m.Skip)), Planned: make([]schemas.Action, len(m.Plan))}
 	for h, held := range m.Held {
 		b.Held[h] = held
@@ -84,6 +84,7 @@ func (f *Fleet) Basis() schemas.PlanBasis {
 // decision's cut already.
 func (f *Fleet) Recall(b *schemas.PlanBasis) {
 	f.Memory = Memory{Step: b.Step, Load: b.Load, VMs: b.VMs, Held: map[schemas.HostID]Held{}, Skip: map[schemas.VMID]schemas.Time{}, Plan: append([]schemas.Action{}, b.Planned...)}
+	f.Memory.Trust.Give(b.Persistence)
 	for h, held := range b.Held {
 		f.Memory.Held[h] = held
 	}

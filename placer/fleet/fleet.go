@@ -31,6 +31,7 @@ import (
 
 	"github.com/foreshift/foreshift/placer/policy"
 	"github.com/foreshift/foreshift/placer/policy/learning"
+	"github.com/foreshift/foreshift/placer/trust"
 	"github.com/foreshift/foreshift/schemas"
 )
 
@@ -111,6 +112,9 @@ type Memory struct {
 	Skip map[schemas.VMID]schemas.Time // VMs whose planned move an operator skipped, and when
 	Load float64                       // mean CPU demand of a VM in the first slot, mCPU
 	VMs  int                           // over how many VMs
+	// Trust is how far persistence is believed against the paths, learned from what the
+	// hosts' demand became.
+	Trust trust.State
 }
 
 // Held is how long a host's pressure has been above the trigger.

@@ -24,6 +24,7 @@ type View struct {
 	Grid   schemas.Grid
 	K      int
 	Weight []float32 // slot*K+k, sums to 1 over k
+	Own    []float32 // the same as they came with the forecast
 
 	Hosts []Host
 	VMs   []VM
@@ -189,7 +190,8 @@ func (f *Fleet) viewGrid(v *View) {
 		v.K, v.Weight = 1, alike()
 		return
 	}
-	v.K, v.Weight = ref.K, ref.Weight
+	v.K, v.Weight = ref.K, f.Memory.Trust.Apply(ref.Weight, ref.K)
+	v.Own = ref.Weight
 }
 
 // alike are the weights of a single scenario.

@@ -242,6 +242,7 @@ func (s *State) Remember() {
 		held[id] = now
 	}
 	m.Held, m.Step = held, s.V.Issued
+	s.compare(&m.Trust)
 	m.Load, m.VMs = s.meanLoad, s.V.Running-s.V.Unforecast
 }
 
