@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/foreshift/foreshift/console"
@@ -176,6 +177,15 @@ func planRows(v *console.View) [][]string {
 func planText(w io.Writer, p *schemas.Plan, now schemas.Time, name func(schemas.VMID) string) error {
 	fmt.Fprintf(w, "plan %s of %s, mode %s, policy version %d\n", p.ID, p.Time, p.Mode, p.PolicyVersion)
 	fmt.Fprintf(w, "unmet demand expected: %.0f core-s without it, %.0f with it; %d evaluations\n", p.Before, p.After, p.Used)
+	if b := &p.Basis; len(b.Persistence) > 0 {
+		words := make([]string, len(b.Persistence))
+		for i, x := range b.Persistence {
+			if words[i] = fmt.Sprintf("%.2f", x); x < 0 {
+				words[i] = "as forecast"
+			}
+		}
+		fmt.Fprintf(w, "that demand stays as it is counts, learned, by lead: %s\n", strings.Join(words, ", "))
+	}
 	if len(p.Actions) > 0 {
 		fmt.Fprintln(w)
 		rows := [][]string{{"VM", "FROM", "TO", "DUE", "LATEST", "STATE", "SAVES CORE-S", "COSTS CORE-S", "WHY"}}
