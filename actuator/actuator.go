@@ -108,7 +108,9 @@ type Actuator struct {
 	mu    sync.Mutex
 	moves map[schemas.VMID]*move
 	acts  acts
-	wg    sync.WaitGroup
+
+	shares shares
+	wg     sync.WaitGroup
 }
 
 // New checks the configuration; nothing is opened before Run.
@@ -197,6 +199,7 @@ func (a *Actuator) Run(ctx context.Context) (err error) {
 		}()
 	}
 	start(func() error { return a.serve(run) })
+	start(func() error { return a.bus.Consume(run, "actuator", sharesInput, a.shares.apply) })
 	start(func() error { return a.tendLoop(run) })
 	for _, m := range a.j.open() {
 		a.recover(ctx, m)

@@ -25,13 +25,36 @@ type move struct {
 // refuses for want of one: the acts may not have been read yet.
 const catchUp = 3 * time.Second
 
-// command judges one command and, when it may start, starts it. The command is
-// acknowledged once the journal holds what was decided.
+// command judges one command until it may start or never will. One that has to wait
+// for its share of a link is judged anew again and again: it may expire, or be paused.
 func (a *Actuator) command(ctx context.Context, r *streams.Received) streams.Verdict {
 	c, ok := r.Msg.(*schemas.Command)
 	if !ok {
 		return streams.Reject(fmt.Errorf("%s: want a command, not %T", r.Subject, r.Msg))
 	}
+	var held schemas.Reason
+	for {
+		v, why := a.judge(ctx, c, r, held)
+		if why.OK() {
+			return v
+		}
+		if why.Code != held.Code {
+			a.log.Info("command waits", "command", c.ID, "vm", c.VM, "why", why.String())
+		}
+		held = why
+		select {
+		case <-ctx.Done():
+			return streams.Retry(holdEvery)
+		case <-time.After(holdEvery):
+		}
+	}
+}
+
+// judge judges a command and, when it may start, starts it. The command is
+// acknowledged once the journal holds what was decided. The reason is why it has to
+// wait, and nothing was decided.
+func (a *Actuator) judge(ctx context.Context, c *schemas.Command, r *streams.Received, held schemas.Reason) (streams.Verdict, schemas.Reason) {
+	none := schemas.Reason{}
 	order := r.Signed()
 	f := a.facts(ctx, c, order)
 	on := migration.Occasion{Young: f.Now-a.began < int64(a.cfg.catchUp), Ending: a.ending(c.VM)}
@@ -40,17 +63,23 @@ func (a *Actuator) command(ctx context.Context, r *streams.Received) streams.Ver
 	}
 	switch is := a.rules.Rule(f, on); is.Fate {
 	case migration.Forget:
-		return streams.Ack()
+		return streams.Ack(), none
 	case migration.Later:
-		return streams.Retry(is.After)
+		return streams.Retry(is.After), none
 	case migration.Refuse:
+		if is.Why.Code == schemas.ReasonExpired && held.Code != "" {
+			is.Why = schemas.Reason{Code: held.Code, Detail: "it expired while it waited: " + held.Detail}
+		}
 		if is.Remember {
 			if err := a.j.write(entry{VM: c.VM, Time: schemas.Time(f.Now), Fence: r.Seq, ID: c.ID, Why: &is.Why}); err != nil {
 				a.log.Error("refusal not recorded", "command", c.ID, "err", err)
-				return streams.Retry(time.Second)
+				return streams.Retry(time.Second), none
 			}
 		}
-		return a.refuse(ctx, c, r.Seq, f, is.Why)
+		return a.refuse(ctx, c, r.Seq, f, is.Why), none
+	}
+	if why := a.shares.hold(c, f.Now); !why.OK() {
+		return streams.Verdict{}, why
 	}
 	t := migration.Ticket{Command: c, Epoch: r.Seq, Order: order}
 	if a.cfg.Peer != nil {
@@ -63,12 +92,12 @@ func (a *Actuator) command(ctx context.Context, r *streams.Received) streams.Ver
 	rec := moveRecord{Mark: migration.MarkAccepted, Written: f.Now, Epoch: r.Seq, Started: schemas.Time(f.Now), Command: c, Order: order, Peer: t.Lead != nil}
 	if err := a.j.write(entry{VM: c.VM, Time: rec.Started, Fence: r.Seq, ID: c.ID, Move: &rec}); err != nil {
 		why := schemas.Reason{Code: schemas.ReasonJournal, Detail: err.Error()}
-		return a.refuse(ctx, c, r.Seq, f, why)
+		return a.refuse(ctx, c, r.Seq, f, why), none
 	}
 	s := migration.Start(r.Seq, deadline(c), f.Now, a.limits)
 	s.MaxDowntime, s.Peer = c.MaxDowntime, t.Lead != nil
 	a.start(ctx, t, rec, s)
-	return streams.Ack()
+	return streams.Ack(), none
 }
 
 func (a *Actuator) ending(vm schemas.VMID) bool {
@@ -189,6 +218,7 @@ func (a *Actuator) start(ctx context.Context, t migration.Ticket, rec moveRecord
 	d := &Drive{
 		Source: a.source, Destination: &remote{a.bus, a.cfg.Authorities, a.cfg.Host, c.Destination, a.now}, Ticket: t, State: s, Started: rec.Started,
 		Rules: a.rules, Step: a.cfg.Step, Now: a.now, Abort: m.abort, Resolve: m.resolve,
+		Rate:  func() schemas.BytesPerSecond { return a.shares.rate(c.ID, a.now()) },
 		Fence: func() uint64 { return a.j.fence(c.VM) },
 		Mark: func(k migration.Mark) error {
 			return write(func(r *moveRecord) { r.Mark, r.Written = k, a.now() })

@@ -39,6 +39,7 @@ type Drive struct {
 	Locked      func() schemas.Reason                                           // peer to peer: whether this host's lock still holds; nil otherwise
 	Abort       <-chan struct{}                                                 // closed: an operator asks
 	Resolve     <-chan migration.Resolve                                        // an operator's word
+	Rate        func() schemas.BytesPerSecond                                   // the move's share of its link now, 0 for none; may be nil
 	Note        func(s migration.State, a migration.Action, why schemas.Reason) // for the log; may be nil
 
 	// Step is [Config.Step].
@@ -60,7 +61,8 @@ type Drive struct {
 	phase    schemas.Phase
 	told     int64
 	last     migration.JobStats
-	there    schemas.Reason // of the destination's lock
+	there    schemas.Reason         // of the destination's lock
+	limit    schemas.BytesPerSecond // ceiling in force, 0 = none
 }
 
 type performed struct {
@@ -77,6 +79,7 @@ func (d *Drive) Run(ctx context.Context) migration.State {
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(StopGrace, cancel) })
 	defer stop()
 	d.transfer = make(chan performed, 1)
+	d.limit = d.Ticket.Command.Bandwidth
 	d.meet(ctx, work)
 	for {
 		if ctx.Err() != nil {
@@ -355,6 +358,7 @@ func (d *Drive) watch(ctx, work context.Context) {
 			d.step("pre-copy")
 		}
 		d.last, d.o.Job = j, j
+		d.follow(work) // not before: Perform itself sets the command's ceiling
 		d.rounds, d.volume = max(d.rounds, j.Round), max(d.volume, j.Processed)
 		phase := schemas.PhasePreCopy
 		if j.Disk {
@@ -389,7 +393,7 @@ func (d *Drive) publish(p schemas.Phase, always bool) {
 	d.Progress(schemas.Progress{
 		Command: d.Ticket.Command.ID, Epoch: d.Ticket.Epoch, VM: d.Ticket.VM(), Host: d.Ticket.Command.Source, Time: schemas.Time(now),
 		Phase: p, Round: j.Round, Total: j.Total, Processed: j.Processed, Remaining: j.Remaining, Speed: j.Speed, DirtyRate: j.DirtyRate,
-		Limit: d.Ticket.Command.Bandwidth, Elapsed: schemas.Seconds(time.Duration(now - int64(d.Started)).Seconds()),
+		Limit: d.limit, Elapsed: schemas.Seconds(time.Duration(now - int64(d.Started)).Seconds()),
 	})
 }
 

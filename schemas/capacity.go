@@ -114,9 +114,11 @@ type CapacityLink struct {
 	Loss      Ratio          `json:"loss_ratio" jsonschema_description:"share of probes lost, 0..1"`
 	By        string         `json:"by" jsonschema_description:"who measured: a host or a tunnel role"`
 	// Since 1.1.
-	Shared bool           `json:"shared" jsonschema_description:"a tunnel role shares the link out among its moves"`
-	Left   BytesPerSecond `json:"left_bytes_per_second" jsonschema_description:"where shared: bytes/s that one more move could have"`
-	Moves  int            `json:"moves" jsonschema_description:"where shared: count of the moves that are counted in it"`
+	Shared   bool           `json:"shared" jsonschema_description:"a tunnel role shares the link out among its moves"`
+	Left     BytesPerSecond `json:"left_bytes_per_second" jsonschema_description:"where shared: bytes/s that one more move could have"`
+	Moves    int            `json:"moves" jsonschema_description:"where shared: count of the moves that are counted in it"`
+	Reserved BytesPerSecond `json:"reserved_bytes_per_second" jsonschema_description:"where shared: bytes/s guaranteed to all that is no move"`
+	Shares   []Share        `json:"shares" jsonschema_description:"where shared: what each move may use, for people; moves follow bucket tunnels"`
 }
 
 // Kind implements [Message].

@@ -86,7 +86,8 @@ func sampleOf(k Kind) Message {
 			Pools: []StoragePool{{Name: "default", Type: "dir", Path: "/var/lib/libvirt/images", Capacity: 1 << 40, Free: 1 << 39, Shared: true}},
 			VMs:   sampleInventory(3)}
 	case KindCapacityLink:
-		return &CapacityLink{A: "private", B: "public", Time: at, RTT: 22.4, Bandwidth: 1.25e7, Free: 1e7, Loss: 0.001, By: "host-1", Shared: true, Left: 4e6, Moves: 2}
+		return &CapacityLink{A: "private", B: "public", Time: at, RTT: 22.4, Bandwidth: 1.25e7, Free: 1e7, Loss: 0.001, By: "host-1", Shared: true, Left: 4e6, Moves: 1, Reserved: 1.25e6,
+			Shares: []Share{{Command: "c-1", VM: vmOf(1), Rate: 1e7, Floor: 5e6, Need: 8e6, Waits: true, Reason: Reason{Code: ReasonTurn, Detail: "after c-0"}}}}
 	case KindPressureVM:
 		return &PressureVM{VM: vmOf(1), Host: "host-1", Cause: CauseHostContention, Time: at, Issued: sampleStep, Resource: "cpu", Score: 0.4, Chances: chances,
 			Onset: at.Add(time.Hour), Peak: 7200, Limit: 8000, Advice: "move", Why: whys}

@@ -116,6 +116,8 @@ func (m *CapacityLink) Validate() error {
 	c.text("by", m.By, MaxName)
 	amount(&c, "left_bytes_per_second", m.Left)
 	c.atLeast("moves", m.Moves, 0)
+	amount(&c, "reserved_bytes_per_second", m.Reserved)
+	c.shares(m.Shares)
 	return c.err
 }
 

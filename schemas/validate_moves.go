@@ -241,10 +241,19 @@ func (m *Tunnel) Validate() error {
 	c.sites(m.A, m.B)
 	c.when("time", m.Time)
 	amount(&c, "rate_bytes_per_second", m.Rate)
-	c.count("shares", len(m.Shares), maxSmallList)
-	for i := range m.Shares {
+	c.shares(m.Shares)
+	amount(&c, "reserved_bytes_per_second", m.Reserved)
+	amount(&c, "other_bytes_per_second", m.Other)
+	amount(&c, "left_bytes_per_second", m.Left)
+	return c.err
+}
+
+// shares are those of a link.
+func (c *check) shares(all []Share) {
+	c.count("shares", len(all), maxSmallList)
+	for i := range all {
 		c.in("shares", i, func(c *check) {
-			s := &m.Shares[i]
+			s := &all[i]
 			token(c, "command", s.Command)
 			c.vm("vm", s.VM)
 			amount(c, "rate_bytes_per_second", s.Rate)
@@ -253,10 +262,6 @@ func (m *Tunnel) Validate() error {
 			c.under("reason", s.Reason.check)
 		})
 	}
-	amount(&c, "reserved_bytes_per_second", m.Reserved)
-	amount(&c, "other_bytes_per_second", m.Other)
-	amount(&c, "left_bytes_per_second", m.Left)
-	return c.err
 }
 
 // Validate implements [Message].

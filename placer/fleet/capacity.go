@@ -87,14 +87,23 @@ type linkState struct {
 	By        string
 	Seq       uint64
 	At        schemas.Time
+	// Where a tunnel role shares the link out: what one more move could have, and how
+	// many moves are counted in that.
+	Shared bool
+	Left   schemas.BytesPerSecond
+	Moves  int
 }
+
+// sharedAge is how long the word of a tunnel role stands before another's measurement
+// of the link, which knows nothing of shares, counts again. It is said every 2 s.
+const sharedAge = 15 * time.Second
 
 func (f *Fleet) applyLink(in Input, m *schemas.CapacityLink) error {
 	if m.A == m.B {
 		return fmt.Errorf("link %s-%s: want two different sites", m.A, m.B)
 	}
 	key := policy.LinkOf(m.A, m.B)
-	if l, ok := f.links[key]; ok && in.Seq <= l.Seq {
+	if l, ok := f.links[key]; ok && (in.Seq <= l.Seq || l.Shared && !m.Shared && in.Time.Sub(l.At) < sharedAge) {
 		return nil
 	}
 	free := m.Free
@@ -108,6 +117,6 @@ func (f *Fleet) applyLink(in Input, m *schemas.CapacityLink) error {
 			}
 		}
 	}
-	f.links[key] = linkState{Free: free, Bandwidth: m.Bandwidth, RTT: m.RTT, Loss: m.Loss, By: m.By, Seq: in.Seq, At: in.Time}
+	f.links[key] = linkState{Free: free, Bandwidth: m.Bandwidth, RTT: m.RTT, Loss: m.Loss, By: m.By, Seq: in.Seq, At: in.Time, Shared: m.Shared, Left: min(m.Left, free), Moves: m.Moves}
 	return nil
 }

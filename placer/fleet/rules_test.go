@@ -144,6 +144,35 @@ func TestLinksGrowStale(t *testing.T) {
 	}
 }
 
+// Where a tunnel role shares a link out, a move is weighed with what is left for one
+// more, not with all that is free; an agent's own measurement does not hide that.
+func TestLinkSharedOut(t *testing.T) {
+	w := small()
+	w.Hosts[1].Site = "s2"
+	f, _ := told(t, w, func(*schemas.CapacityHost) {})
+	say := func(m schemas.CapacityLink) {
+		m.A, m.B, m.Time, m.Bandwidth, m.Free = "s1", "s2", w.Now, 100, 90
+		apply(t, f, w.Input("CAPACITY", &m))
+	}
+	check := func(what string, left schemas.BytesPerSecond, uncounted int) {
+		t.Helper()
+		v := f.View(w.Now)
+		if bps, ok := v.Bandwidth(0, 1); !ok || bps != left || v.Uncounted(0, 1, 3) != uncounted {
+			t.Errorf("%s: %g left, %d of 3 moves uncounted; want %g and %d", what, float64(bps), v.Uncounted(0, 1, 3), float64(left), uncounted)
+		}
+	}
+	say(schemas.CapacityLink{By: "agent"})
+	check("measured only", 90, 3)
+	say(schemas.CapacityLink{By: "tunnel:s1", Shared: true, Left: 40, Moves: 2})
+	check("shared out", 40, 1)
+	w.Now = w.Now.Add(10 * time.Second)
+	say(schemas.CapacityLink{By: "agent"})
+	check("an agent measures it too", 40, 1)
+	w.Now = w.Now.Add(10 * time.Second)
+	say(schemas.CapacityLink{By: "agent"})
+	check("the role is silent", 90, 3)
+}
+
 func TestGroupsOfPolicyAndLabels(t *testing.T) {
 	w := small()
 	label := func(kv ...string) map[string]string {

@@ -158,9 +158,9 @@ func (v *View) VMIndex(id schemas.VMID) int32 {
 	return int32(i)
 }
 
-// Bandwidth is what one move gets between two hosts' sites: the fleet's figure
-// within a site, the measured free bandwidth between two. ok is false when the
-// link was not measured lately.
+// Bandwidth is what one more move gets between two hosts' sites: the fleet's figure
+// within a site; between two what its tunnel role says is left, else the measured free
+// bandwidth. ok is false when the link was not measured lately.
 func (v *View) Bandwidth(a, b int32) (bps schemas.BytesPerSecond, ok bool) {
 	if a == b {
 		return v.bandwidth, true
@@ -169,7 +169,19 @@ func (v *View) Bandwidth(a, b int32) (bps schemas.BytesPerSecond, ok bool) {
 	if !found || !l.Fresh {
 		return 0, false
 	}
+	if l.Shared {
+		return l.Left, true
+	}
 	return l.Free, true
+}
+
+// Uncounted is how many of the moves under way between two sites are not in
+// [View.Bandwidth] yet: all of them where nobody shares the link out.
+func (v *View) Uncounted(a, b int32, flying int) int {
+	if l, ok := v.Link(a, b); ok && l.Shared {
+		return max(0, flying-l.Moves)
+	}
+	return flying
 }
 
 // viewGrid takes the grid, the scenarios and their weights of the newest forecast.

@@ -123,12 +123,14 @@ func (s *State) Take(act *schemas.Action) {
 }
 
 // Ceiling is the bandwidth a command may use: none within a site, what the link
-// has free between two.
+// has free between two. Where the link is shared out its share counts, within this.
 func (s *State) Ceiling(act *schemas.Action) schemas.BytesPerSecond {
 	a, b := s.V.HostIndex(act.Source), s.V.HostIndex(act.Destination)
 	if a < 0 || b < 0 || s.V.Hosts[a].Site == s.V.Hosts[b].Site {
 		return 0
 	}
-	bps, _ := s.V.Bandwidth(s.V.Hosts[a].Site, s.V.Hosts[b].Site)
-	return bps
+	if l, ok := s.V.Link(s.V.Hosts[a].Site, s.V.Hosts[b].Site); ok && l.Fresh {
+		return l.Free
+	}
+	return 0
 }

@@ -20,6 +20,8 @@ const (
 	brownOut   = .1      // share of its demand that a guest loses while it is copied
 	feePerGiB  = 5.0     // core-seconds a GiB sent, at a base step of 5 min
 	dirtyCore  = 4 << 20 // bytes/s that one busy core is taken to dirty when nobody measured it
+	trips      = 12      // round trips of a move besides its stream: handshakes, requests, rounds
+	stillTrips = 4       // of them while the guest stands still
 	leastShare = .1      // of a host's network that a move gets even when VMs want all of it
 )
 
@@ -70,6 +72,7 @@ type way struct {
 	known bool
 	bps   schemas.BytesPerSecond
 	to    schemas.SiteID
+	rtt   time.Duration // round trip to the site
 	price price
 	stamp uint32  // of the source, when leaving was worked out
 	gone  float64 // change of the source's cost when the VM leaves it, below 0 is better
@@ -104,9 +107,11 @@ func (s *State) travel(i int, site int32) way {
 		return w
 	}
 	if l := s.linkIndex(s.V.Hosts[a].Site, site); l >= 0 {
-		bps /= schemas.BytesPerSecond(1 + s.limits.flying[l])
+		bps /= schemas.BytesPerSecond(1 + s.V.Uncounted(s.V.Hosts[a].Site, site, s.limits.flying[l]))
 	}
 	w.bps = bps
+	rtt, _ := s.V.RTT(s.V.Hosts[a].Site, site)
+	w.rtt = time.Duration(float64(rtt) * float64(time.Millisecond))
 	w.cheapest(s, i, 0, s.V.Now)
 	w.latest, w.due = s.V.Now, s.V.Now
 	if p := &s.Pressure[a]; p.OnsetSlot >= 0 && w.transfer.Converges {
@@ -171,6 +176,8 @@ func (w *way) cheapest(s *State, i, slot int, at schemas.Time) {
 	}
 	w.due = at
 	w.transfer = PreCopy(s.resident(i), s.dirty(i, slot), bps)
+	w.transfer.Duration += trips * w.rtt
+	w.transfer.Downtime += stillTrips * w.rtt
 	if w.transfer.Converges {
 		if disks, n := s.V.LocalDisks(int32(i)); n > 0 {
 			w.transfer.Volume += disks

@@ -341,7 +341,7 @@ func (l *Ledger) decide(now schemas.Time, key pair, k *link) Verdict {
 	k.out, k.said = t, now
 	c := k.last
 	c.Time, c.Shared, c.Left, c.Moves, c.By = now, true, t.Left, len(on), l.cfg.By
-	c.Bandwidth, c.Free = rate, max(0, rate-k.other)
+	c.Bandwidth, c.Free, c.Reserved, c.Shares = rate, max(0, rate-k.other), reserved, t.Shares
 	return Verdict{&t, &c}
 }
 
