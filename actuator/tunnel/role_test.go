@@ -148,7 +148,9 @@ func TestRole(t *testing.T) {
 	}
 	b.put(b.act, streams.SubjectOutcome(schemas.VMID{1}, "h1"), &schemas.Outcome{Command: "c1", Epoch: 1, VM: schemas.VMID{1}, Host: "h1", Source: "h1", Destination: "h2", Time: schemas.At(time.Now()),
 		Result: schemas.ResultSucceeded, Reason: schemas.Reason{Code: schemas.ReasonOK}, RunsAt: "h2", SourceSeen: "absent", DestSeen: "running"})
-	b.until("the second has its turn", 2*time.Second, func(x *schemas.Tunnel) bool { return len(x.Shares) == 1 && x.Shares[0].Command == "c2" && !x.Shares[0].Waits })
+	b.until("the second has its turn", 2*time.Second, func(x *schemas.Tunnel) bool {
+		return len(x.Shares) == 1 && x.Shares[0].Command == "c2" && !x.Shares[0].Waits
+	})
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if l := last(b.links); !l.Shared || l.Moves != 1 || l.RTT != 20 || len(l.Shares) != 1 {

@@ -312,5 +312,11 @@ func (o *serviceOptions) validate(name string) (faults config.Faults) {
 			bad("uri", o.uri, "want a libvirt URI, as qemu:///system")
 		}
 	}
+	if name == "tunnel" {
+		cfg := o.tunnel.config()
+		if err := cfg.Validate(); err != nil {
+			bad("site", o.tunnel.site, err.Error())
+		}
+	}
 	return faults
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/foreshift/foreshift/actuator"
+	"github.com/foreshift/foreshift/actuator/tunnel"
 	"github.com/foreshift/foreshift/forecaster"
 	"github.com/foreshift/foreshift/internal/config"
 	"github.com/foreshift/foreshift/internal/service"
@@ -33,6 +34,7 @@ type serviceOptions struct {
 	data   string // directory of the actuator's journal
 
 	console consoleOptions
+	tunnel  tunnelOptions
 }
 
 var services = map[string]string{
@@ -41,6 +43,7 @@ var services = map[string]string{
 	"actuator":   "Carries out the moves of one host over its libvirt",
 	"recorder":   "Copies commands, plans and acts into the audit trail",
 	"console":    "The web console: the fleet, why, and the acts of operators",
+	"tunnel":     "Serves the link from this site to another: shares it out among the moves that cross it",
 }
 
 // serviceCommand makes the command of a service; its flags fill o.
@@ -61,6 +64,9 @@ func serviceCommand(at *place, name string, o *serviceOptions) *cobra.Command {
 		f.StringVar(&o.uri, "uri", "qemu:///system", "libvirt URI of the host: its own socket")
 		f.StringVar(&o.data, "journal", "", "directory of the record of moves, on this machine's own disk (default: actuator/HOST below the state directory)")
 		f.StringVar(&o.addr, "migrate-address", "", "address of this host that a peer's QEMU connects to; empty lets libvirt choose")
+	}
+	if name == "tunnel" {
+		o.tunnel.flags(f)
 	}
 	return c
 }
@@ -153,6 +159,10 @@ func serviceOf(name string, at *place, o serviceOptions, bus *streams.Bus, mux *
 			return nil, err
 		}
 		return a.Run, nil
+	case "tunnel":
+		cfg := o.tunnel.config()
+		cfg.Log, cfg.Registry = log, registry
+		return func(ctx context.Context) error { return tunnel.Run(ctx, bus, cfg) }, nil
 	}
 	return nil, fmt.Errorf("no service %q", name)
 }

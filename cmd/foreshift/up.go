@@ -148,7 +148,7 @@ func up(ctx context.Context, at *place, o upOptions, out io.Writer) (err error) 
 	if err := s.Services(); err != nil {
 		return err
 	}
-	say.item("services", "recorder, forecaster, placer, %d actuators; mode %s, on simulated hosts only", len(hosts), p.Mode)
+	say.item("services", "recorder, forecaster, placer, tunnel, %d actuators; mode %s, on simulated hosts only", len(hosts), p.Mode)
 	if err := startAgent(s, at.state, o, hosts); err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/foreshift/foreshift/actuator"
+	"github.com/foreshift/foreshift/actuator/tunnel"
 	"github.com/foreshift/foreshift/forecaster"
 	"github.com/foreshift/foreshift/internal/service"
 	"github.com/foreshift/foreshift/placer"
@@ -123,11 +124,11 @@ func (s *Stack) Go(name string, run func(context.Context) error) {
 	})
 }
 
-// Services starts recorder, forecaster, placer and the actuators.
+// Services starts recorder, forecaster, placer, the tunnel role and the actuators.
 func (s *Stack) Services() error {
 	log := s.cfg.Log
 	bus := map[string]*streams.Bus{}
-	for _, role := range []string{"recorder", "forecaster", "placer"} {
+	for _, role := range []string{"recorder", "forecaster", "placer", "tunnel"} {
 		b, err := s.Bus(role)
 		if err != nil {
 			return err
@@ -141,6 +142,9 @@ func (s *Stack) Services() error {
 	})
 	s.Go("placer", func(ctx context.Context) error {
 		return placer.Run(ctx, bus["placer"], placer.Config{Base: s.cfg.Base}, log, s.Registry)
+	})
+	s.Go("tunnel", func(ctx context.Context) error {
+		return tunnel.Run(ctx, bus["tunnel"], tunnel.Config{Log: log, Registry: s.Registry})
 	})
 	authorities, err := streams.LoadAuthorities(filepath.Join(s.cfg.StateDir, streams.FileAuthorities))
 	if err != nil {

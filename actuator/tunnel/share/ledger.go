@@ -149,10 +149,10 @@ func (l *Ledger) measured(in Input, m *schemas.CapacityLink) error {
 	if m.A == m.B {
 		return fmt.Errorf("link %s-%s: want two different sites", m.A, m.B)
 	}
-	if m.Shared {
+	key := pairOf(m.A, m.B)
+	if m.Shared && l.links[key] != nil {
 		return nil // a tunnel role's own word comes back
 	}
-	key := pairOf(m.A, m.B)
 	if l.cfg.Serves != nil && !l.cfg.Serves(key.a, key.b) {
 		return nil
 	}
@@ -233,7 +233,7 @@ func (l *Ledger) inForce(key pair, k *link) {
 // changes little.
 func (l *Ledger) otherOf(k *link, on []*move) schemas.BytesPerSecond {
 	other := k.last.Bandwidth - k.last.Free
-	if !strings.HasPrefix(k.last.By, byTunnel) {
+	if !k.last.Shared && !strings.HasPrefix(k.last.By, byTunnel) {
 		// An agent counts all that passes: what the moves send is not other traffic.
 		for _, m := range on {
 			other -= l.reportOf(m).Speed
