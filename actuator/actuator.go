@@ -184,7 +184,7 @@ func (a *Actuator) Run(ctx context.Context) (err error) {
 
 	run, cancel := context.WithCancel(ctx)
 	defer cancel()
-	errs := make(chan error, 5)
+	errs := make(chan error, 8) // at least as many as are started below
 	var services sync.WaitGroup
 	start := func(f func() error) {
 		services.Add(1)
