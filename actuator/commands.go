@@ -85,7 +85,7 @@ func (a *Actuator) judge(ctx context.Context, c *schemas.Command, r *streams.Rec
 	if a.cfg.Peer != nil {
 		lead, err := a.cfg.Peer.lead(c.VM)
 		if err != nil {
-			return a.refuse(ctx, c, r.Seq, f, migration.ReasonOf(err))
+			return a.refuse(ctx, c, r.Seq, f, migration.ReasonOf(err)), none
 		}
 		t.Lead = lead
 	}
