@@ -53,8 +53,9 @@ func (s *State) VMPressures(h int32, moving map[schemas.VMID]bool) []*schemas.Pr
 }
 
 // Shortfalls are the sites with demand that no placement serves: of the site's hosts
-// together, of a VM that needs more than the largest host has, or of VMs that cannot
-// leave a host that is too small for them. A site is told of when there is such demand
+// together, of a VM that needs more than the largest host has, of VMs that cannot leave a
+// host that is too small for them, or of a host of which the last plan found that no move
+// relieves it. A site is told of when there is such demand
 // with a chance of at least a half, and all of its hosts are heard of.
 func (s *State) Shortfalls() []*schemas.Shortfall {
 	var out []*schemas.Shortfall
@@ -97,6 +98,9 @@ func (s *State) stuck(r schemas.Resource) [][]float32 {
 		if r == schemas.Memory {
 			d = m.Mem
 		}
+		if s.helpless[s.at[i]] {
+			continue // all that its host lacks is counted below
+		}
 		switch s.vmWhy[i].Code {
 		case schemas.ReasonPinned, schemas.ReasonExcluded, schemas.ReasonStorage:
 			if fixed[m.Host] == nil {
@@ -107,7 +111,11 @@ func (s *State) stuck(r schemas.Resource) [][]float32 {
 			add(s.V.Hosts[s.at[i]].Site, d[:n], float32(largest))
 		}
 	}
-	for h, load := range fixed {
+	for h := range s.V.Hosts {
+		load := fixed[h]
+		if s.helpless[int32(h)] {
+			load = s.sums.path(h, r)
+		}
 		add(s.V.Hosts[h].Site, load, float32(s.V.Hosts[h].Cap[r]))
 	}
 	return out

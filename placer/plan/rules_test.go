@@ -262,6 +262,17 @@ func TestShortfallIsWhatNoMoveHelps(t *testing.T) {
 		{"a VM larger than any host", func(w *fleettest.World) { w.VMs[0].Cores = 9 }, 1000},
 		{"two that cannot leave", func(w *fleettest.World) { w.VMs[0].Fixed, w.VMs[1].Fixed = true, true }, 2000},
 		{"one of them can", func(w *fleettest.World) { w.VMs[0].Fixed = true }, 0},
+		{"each on a CPU of its own", func(w *fleettest.World) {
+			for i := range w.Hosts {
+				w.Hosts[i].CPUModel = string(w.Hosts[i].ID)
+			}
+		}, 2000},
+		{"the others have no room for either", func(w *fleettest.World) { vmOn(w, "b1", "b", 6, 4); vmOn(w, "c1", "c", 6, 4) }, 2000},
+		{"nor has one that cannot leave", func(w *fleettest.World) { vmOn(w, "b1", "b", 6, 4); vmOn(w, "c1", "c", 6, 4); w.VMs[0].Fixed = true }, 2000},
+		{"nobody knows how far the other site is", func(w *fleettest.World) {
+			vmOn(w, "b1", "b", 6, 4)
+			w.Links = nil
+		}, 0},
 		{"the whole site is short", func(w *fleettest.World) { vmOn(w, "z", "b", 7, 4) }, 1000},
 	} {
 		w := threeHosts()

@@ -41,7 +41,8 @@ type State struct {
 	left       map[left]bool              // hosts that VMs left within a day
 	copies     []int                      // by host: VMs that bring their disks in this plan
 	meanLoad   float64
-	free       bool // judge as if there were no budgets
+	free       bool           // judge as if there were no budgets
+	helpless   map[int32]bool // pressed hosts that no move relieves, once a plan was made
 }
 
 // left is a host that a VM has moved away from.

@@ -20,6 +20,7 @@ func (b *board) write(seed uint64) Decision {
 		s.sums.addGrid(int(c.vm), int(c.home), -1, c.from, c.from)
 		s.sums.addGrid(int(c.vm), int(c.dest), 1, c.from, 0)
 	}
+	s.helpless = b.helpless()
 	b.bind(p.Actions)
 	p.Used = s.Evals
 	var d Decision
