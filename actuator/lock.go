@@ -18,7 +18,7 @@ import (
 // daemon is watched until it ends: killed, it loses its locks and nobody says so.
 type PeerConfig struct {
 	URI    string         // where the source's libvirt reaches this host's: qemu+tls://HOST/system
-	Leases string         // directory on storage that all hosts share, for the trial's leases
+	Leases string         // the file_lockspace_dir of qemu-lockd.conf, shared by all hosts: there the trial's leases are
 	Daemon string         // pid file of virtlockd or of sanlock
 	Site   schemas.SiteID // of this host; post-copy never crosses sites, nor goes where the site is not known
 }
@@ -34,10 +34,13 @@ func (c *PeerConfig) validate() error {
 		errs = append(errs, errors.New("peer to peer: no URI at which this host's libvirt listens; for example qemu+tls://host/system"))
 	}
 	if !filepath.IsAbs(c.Leases) {
-		errs = append(errs, fmt.Errorf("peer to peer: leases: %q is not an absolute path; it is to be a directory that all hosts share", c.Leases))
+		errs = append(errs, fmt.Errorf("peer to peer: leases: %q is not an absolute path; it is the file_lockspace_dir of qemu-lockd.conf, which all hosts share", c.Leases))
 	}
 	return errors.Join(errs...)
 }
+
+// Running names the lock daemon that runs on this host, or says why none does.
+func (c *PeerConfig) Running() (string, error) { return c.daemon() }
 
 // daemon names the lock daemon that runs now, so that another one, later, is known as
 // another.

@@ -150,6 +150,14 @@ func TestRunbook(t *testing.T) {
 		stop()
 		return c
 	}
+	followed := map[string]int{}
+	defer func() {
+		for heading, n := range book {
+			if strings.HasPrefix(heading, "`") && followed[heading] != len(n) {
+				t.Errorf("the runbook has %d recipes for %s, of which %d are followed here", len(n), heading, followed[heading])
+			}
+		}
+	}()
 	for _, x := range []struct {
 		heading string
 		recipe  int
@@ -219,6 +227,7 @@ func TestRunbook(t *testing.T) {
 			return c
 		}, schemas.ResultSucceeded, 1},
 	} {
+		followed[x.heading]++
 		t.Run(strings.ReplaceAll(x.heading, "`", ""), func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)

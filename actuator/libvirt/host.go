@@ -57,11 +57,12 @@ type Host struct {
 	lim Limits
 	log *slog.Logger
 
-	mu    sync.Mutex
-	qemu  uint64 // version of the hypervisor, 0 not asked yet
-	watch *conn
-	out   map[schemas.VMID]*session
-	in    map[schemas.VMID]*session
+	mu     sync.Mutex
+	qemu   uint64 // version of the hypervisor, 0 not asked yet
+	phases bool   // a client may lead
+	watch  *conn
+	out    map[schemas.VMID]*session
+	in     map[schemas.VMID]*session
 }
 
 // session is one move on this host, bound to one connection.
@@ -138,6 +139,29 @@ func (h *Host) conn(ctx context.Context) (*conn, error) {
 	}
 	h.watch = n
 	return n, nil
+}
+
+// leads says why a client may not lead a migration's phases on this host, nil when it
+// may. It is asked once.
+func (h *Host) leads(ctx context.Context, c *conn) error {
+	h.mu.Lock()
+	ok := h.phases
+	h.mu.Unlock()
+	if ok {
+		return nil
+	}
+	n, err := call(ctx, c, "features", c.lim.Quick, func() (int32, error) { return c.l.ConnectSupportsFeature(featureParams) })
+	if err != nil && !isRefused(err) {
+		return err
+	}
+	if err != nil || n == 0 {
+		return &migration.Refusal{Why: schemas.Reason{Code: schemas.ReasonUnsafe,
+			Detail: "the daemon does not let a client lead the phases of a migration, and no disk lock is proven: install a newer libvirt, or prove a lock (foreshift preflight --lease FILE) and start the actuators with --handover p2p"}}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.phases = true
+	return nil
 }
 
 // version is the hypervisor's, asked once.

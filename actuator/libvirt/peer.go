@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/xml"
 	"fmt"
+	"path"
 	"strings"
 
 	lv "github.com/digitalocean/go-libvirt"
@@ -31,14 +32,21 @@ func probeXML(lease string) (string, error) {
 		return "", err
 	}
 	id[6], id[8] = id[6]&15|0x40, id[8]&63|0x80
-	var file strings.Builder
-	if err := xml.EscapeText(&file, []byte(lease)); err != nil {
-		return "", err
+	// Lockd knows one lockspace, the directory of its configuration: the lease is a file
+	// in it, which has to be there.
+	space, key := path.Split(path.Clean(lease))
+	parts := []string{path.Base(space), key, path.Dir(path.Clean(space))}
+	for i, p := range parts {
+		var b strings.Builder
+		if err := xml.EscapeText(&b, []byte(p)); err != nil {
+			return "", err
+		}
+		parts[i] = b.String()
 	}
 	return fmt.Sprintf(`<domain type='qemu'><name>foreshift-probe-%s</name><uuid>%s</uuid><memory unit='MiB'>16</memory><vcpu>1</vcpu>
 <os><type>hvm</type></os><features><acpi/></features><on_reboot>destroy</on_reboot>
-<devices><lease><lockspace>foreshift</lockspace><key>probe</key><target path='%s'/></lease><controller type='usb' model='none'/><memballoon model='none'/></devices></domain>`,
-		hex.EncodeToString(id[:4]), schemas.VMID(id), file.String()), nil
+<devices><lease><lockspace>%s</lockspace><key>%s</key><target path='%s'/></lease><controller type='usb' model='none'/><memballoon model='none'/></devices></domain>`,
+		hex.EncodeToString(id[:4]), schemas.VMID(id), parts[0], parts[1], parts[2]), nil
 }
 
 // probe starts the guest that holds a lease; it ends with the connection.
@@ -56,7 +64,7 @@ func unlocked(format string, args ...any) *migration.Refusal {
 	return &migration.Refusal{Why: schemas.Reason{Code: schemas.ReasonLock, Detail: fmt.Sprintf(format, args...)}}
 }
 
-const lockFix = `set lock_manager = "lockd" in qemu.conf and auto_disk_leases = 1 with a file_lockspace_dir on shared storage in qemu-lockd.conf, on both hosts, or use the default handover`
+const lockFix = `set lock_manager = "lockd" in qemu.conf and auto_disk_leases = 1 with a file_lockspace_dir on shared storage in qemu-lockd.conf, on both hosts, give that directory as --peer-leases, or use the default handover`
 
 // beginPeer binds a connection to the move and takes the lease. Nothing is asked of
 // the VM itself yet.
@@ -191,4 +199,27 @@ func (d *Destination) Prove(ctx context.Context, lease string) error {
 		return unlocked("whether disks are locked could not be tried here: %v", err)
 	}
 	return err
+}
+
+// TryLock makes the trial of a disk lock between the hosts behind two URIs: nil when it
+// proves that they lock against each other.
+func TryLock(ctx context.Context, from, to, lease string) error {
+	a, err := Open(ctx, from)
+	if err != nil {
+		return err
+	}
+	defer a.Close() // and the guest that holds the lease with it
+	b, err := Open(ctx, to)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	c, err := a.conn(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := c.probe(ctx, lease); err != nil {
+		return fmt.Errorf("the lease could not be taken: %w", err)
+	}
+	return b.Destination("").Prove(ctx, lease)
 }

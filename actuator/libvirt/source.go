@@ -35,6 +35,9 @@ func (s *Source) Begin(ctx context.Context, t migration.Ticket) (migration.Offer
 		return migration.Offer{}, err
 	}
 	qemu, err := s.h.version(ctx, c)
+	if err == nil {
+		err = s.h.leads(ctx, c)
+	}
 	if err != nil {
 		c.close()
 		return migration.Offer{}, err

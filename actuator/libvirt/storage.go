@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	lv "github.com/digitalocean/go-libvirt"
@@ -277,6 +278,20 @@ func (h *Host) clear(ctx context.Context, files []string) error {
 			if g.names(f) {
 				return unfit("%s is kept: %s names it", f, g.Name)
 			}
+		}
+	}
+	// The daemon knows the files of a pool only as of its last look.
+	pools, err := c.pools(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range pools {
+		p := &pools[i]
+		if !slices.ContainsFunc(files, p.Holds) {
+			continue
+		}
+		if err := do(ctx, c, "refresh pool "+p.Name, c.lim.Phase, func() error { return c.l.StoragePoolRefresh(p.handle, 0) }); err != nil {
+			return err
 		}
 	}
 	return c.removeVolumes(ctx, files)

@@ -31,8 +31,8 @@ func (d Record) seenRunning(h Here) Record {
 	if h.Copy != Running {
 		return d
 	}
-	if d.Finished > max(d.Resumed, d.Released) {
-		d.Resumed = d.Finished
+	if d.Asked > max(d.Resumed, d.Released) { // its own record of Finish may have failed
+		d.Resumed = d.Asked
 	}
 	if d.Resumed > d.Released {
 		d.Ran = max(d.Ran, d.Resumed)
@@ -211,7 +211,7 @@ func (r *Rules) Tend(d Record, h Here, now int64, l Limits) (epoch uint64, steps
 	case h.Copy == Unreachable:
 		return 0, nil
 	case d.seenRunning(h) != d:
-		epoch, n = max(d.Resumed, d.Finished), d.seenRunning(h)
+		epoch, n = max(d.Resumed, d.Asked), d.seenRunning(h)
 		steps = []Step{{Write, n}}
 	case d.Resumed > d.Ran && d.Resumed > d.Released:
 		epoch = d.Resumed

@@ -328,11 +328,14 @@ func turn(s State, o Observation, now int64) State {
 		}
 	case RollingBack:
 		if s.Peer && o.Destination == Running && o.Source.Gone() { // libvirt was quicker
-			s.Stage, s.Since, s.Tries = HandedOver, now, 0
+			s.Stage, s.Tries = HandedOver, 0
 		}
 	case HandedOver:
 		if released(s, o) {
-			s.Stage, s.Since, s.Tries, s.Finished = RollingBack, now, 0, false
+			if !s.Peer { // there nothing comes forward by it: an actuator that restarts must not begin to wait anew
+				s.Since = now
+			}
+			s.Stage, s.Tries, s.Finished = RollingBack, 0, false
 			s.Why = schemas.Reason{Code: schemas.ReasonRolledBack, Detail: "the destination released the move and has no copy"}
 		}
 	}

@@ -56,6 +56,15 @@ type Host struct {
 	Runs     map[string][]string     // by other host: the CPUs of this host's guests that it cannot provide
 	TLS      map[string]bool         // certificates of QEMU found, by file; nil: not on this machine
 	Shared   func(path string) *bool // nil, or what the file system says; nil: not told
+	Lock     Lock
+}
+
+// Lock is what is known of a host's disk lock, which peer-to-peer moves need.
+type Lock struct {
+	Daemon string            // that runs, empty if none or not asked
+	Down   string            // why none runs
+	Tried  bool              // a trial was made with other hosts
+	Failed map[string]string // by other host: why the trial proves no lock
 }
 
 // The bounds of the checks.
@@ -91,7 +100,7 @@ func Judge(h *Host) []Check {
 	}
 	j.qemu(x, h.Found != nil)
 	j.handover(x, h.Found != nil)
-	j.add("lock", OK, "not needed: the source cannot run by itself in a paused handover", "")
+	j.lock(h, x.Phases)
 	if h.Found != nil {
 		j.cpu(h)
 		j.storage(h)
@@ -163,8 +172,40 @@ func (j *judge) handover(x *libvirt.Inspection, asked bool) {
 	case x.Phases:
 		j.add("handover", OK, "client-managed, paused", "")
 	default:
-		j.add("handover", Fail, "the daemon does not let a client lead the phases of a migration", "install a newer libvirt, and connect to its own socket: without the paused handover nothing is moved automatically")
+		j.add("handover", Fail, "the daemon does not let a client lead the phases of a migration", "install a newer libvirt, and connect to its own socket; or prove a disk lock and start the actuators with --handover p2p")
 	}
+}
+
+// lock judges the disk lock. The paused handover needs none.
+func (j *judge) lock(h *Host, phases bool) {
+	l := &h.Lock
+	found, s, fix := "not tried", Unknown, "try it: foreshift preflight --lease FILE, a file in the shared file_lockspace_dir of qemu-lockd.conf"
+	others := make([]string, 0, len(l.Failed))
+	for o := range l.Failed {
+		others = append(others, o)
+	}
+	slices.Sort(others)
+	switch {
+	case len(others) > 0:
+		found, s = "proves nothing with "+others[0]+": "+l.Failed[others[0]], Warn
+		fix = "without it peer-to-peer moves are refused; the paused handover needs none"
+	case l.Down != "":
+		found, s, fix = l.Down, Warn, "without it peer-to-peer moves are refused; the paused handover needs none"
+	case l.Tried:
+		found, s, fix = "proven by a trial with every host", OK, ""
+	}
+	if l.Daemon != "" {
+		found += "; " + l.Daemon
+	}
+	switch {
+	case phases && s != OK:
+		// Nothing here needs it.
+		s, found = OK, "not needed: the source cannot run by itself in a paused handover ("+found+")"
+		fix = ""
+	case !phases && s != OK:
+		s, fix = Fail, "neither the paused handover nor a lock holds: nothing is moved from or to this host. "+fix
+	}
+	j.add("lock", s, found, fix)
 }
 
 func (j *judge) cpu(h *Host) {
@@ -197,7 +238,7 @@ func (j *judge) cpu(h *Host) {
 }
 
 func (j *judge) storage(h *Host) {
-	var unsafe, local, unclear []string
+	var unsafe, local, along, unclear []string
 	for _, g := range h.Found.Guests {
 		for _, d := range g.Disks {
 			name := g.Name + " " + d.Target
@@ -210,7 +251,11 @@ func (j *judge) storage(h *Host) {
 			}
 			switch shared(h, d) {
 			case sharedNo:
-				local = append(local, name)
+				if pooled(h, d) && !d.Chain {
+					along = append(along, name)
+				} else {
+					local = append(local, name)
+				}
 			case sharedUnclear:
 				unclear = append(unclear, name)
 			}
@@ -226,12 +271,24 @@ func (j *judge) storage(h *Host) {
 	case len(unsafe) > 0:
 		j.add("storage", Fail, "cache='unsafe': "+list(unsafe), "set cache='none': what is not flushed is lost in a move; until then theirs are refused")
 	case len(local) > 0:
-		j.add("storage", Warn, "on local storage: "+list(local), "put them on storage that all hosts share: libvirt refuses to move guests whose disks are not there")
+		j.add("storage", Warn, "on local storage that cannot go along: "+list(local), "put them into a storage pool that all hosts have at the same path (virsh pool-define-as NAME dir --target DIR), flattened (virsh blockpull), or on shared storage; until then their moves are refused")
 	case len(unclear) > 0:
 		j.add("storage", Unknown, "in no storage pool: "+list(unclear), "run `foreshift preflight` on that host")
+	case len(along) > 0:
+		j.add("storage", OK, "copied along with their guests: "+list(along), "")
 	default:
 		j.add("storage", OK, fmt.Sprintf("the disks of %d guests are shared", len(h.Found.Guests)), "")
 	}
+}
+
+// pooled reports that a disk lies in a storage pool of its host.
+func pooled(h *Host, d libvirt.Disk) bool {
+	for i := range h.Found.Pools {
+		if h.Found.Pools[i].Holds(d.Path) {
+			return true
+		}
+	}
+	return false
 }
 
 type sharing uint8
@@ -245,8 +302,11 @@ const (
 func shared(h *Host, d libvirt.Disk) sharing {
 	for i := range h.Found.Pools {
 		if p := &h.Found.Pools[i]; p.Holds(d.Path) {
-			if p.Shared {
+			if p.Shared || d.Common {
 				return sharedYes
+			}
+			if h.Shared == nil {
+				return sharedNo
 			}
 			break
 		}

@@ -42,6 +42,18 @@ func TestJudge(t *testing.T) {
 		{"local disk", func(h *Host) { h.Shared = func(string) *bool { return &no } }, "storage", Warn},
 		{"disk nobody knows", func(h *Host) { h.Shared = nil }, "storage", Unknown},
 		{"shared pool", func(h *Host) { h.Shared, h.Found.Pools = nil, []libvirt.Pool{{Path: "/x", Shared: true}} }, "storage", OK},
+		{"local disk in a pool", func(h *Host) {
+			h.Shared, h.Found.Pools = func(string) *bool { return &no }, []libvirt.Pool{{Path: "/x"}}
+		}, "storage", OK},
+		{"local disk that stands on another", func(h *Host) {
+			h.Shared, h.Found.Pools, h.Found.Guests[0].Disks[0].Chain = func(string) *bool { return &no }, []libvirt.Pool{{Path: "/x"}}, true
+		}, "storage", Warn},
+		{"no lock, none needed", func(h *Host) { h.Lock.Down = "gone" }, "lock", OK},
+		{"neither phases nor a lock", func(h *Host) { h.Found.Phases = false }, "lock", Fail},
+		{"no phases, and a trial that failed", func(h *Host) {
+			h.Found.Phases, h.Lock = false, Lock{Tried: true, Failed: map[string]string{"other": "both started"}}
+		}, "lock", Fail},
+		{"no phases, and a lock", func(h *Host) { h.Found.Phases, h.Lock.Tried = false, true }, "lock", OK},
 		{"clock", func(h *Host) { h.Skew = -40 * time.Second }, "clock", Fail},
 		{"clock a little", func(h *Host) { h.Skew = 6 * time.Second }, "clock", Warn},
 		{"clock untold", func(h *Host) { h.SkewSeen = false }, "clock", Unknown},

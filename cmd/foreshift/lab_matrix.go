@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -15,13 +16,20 @@ import (
 // every thing and every step.
 func labMatrixCommand(at *place) *cobra.Command {
 	var rounds, split, control int
-	var only, table, dir string
-	var list bool
+	var only, table, dir, results string
+	var list, peer, lock bool
 	c := &cobra.Command{Use: "matrix", Short: "Break one thing at each step of a move, on real hypervisors, and see what becomes of the VM", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			out := c.OutOrStdout()
 			say := func(s string) { fmt.Fprintln(out, s) }
-			cells, err := matrix.Select(append(matrix.Cells(), matrix.SplitCells()...), only)
+			all, start := append(matrix.Cells(), matrix.SplitCells()...), matrix.Start
+			switch {
+			case peer && lock:
+				all, start = matrix.PeerCells(), matrix.StartPeer
+			case peer:
+				all, start = matrix.UnlockedCells(), matrix.StartPeer
+			}
+			cells, err := matrix.Select(all, only)
 			if err != nil {
 				return usageError{err}
 			}
@@ -34,12 +42,15 @@ func labMatrixCommand(at *place) *cobra.Command {
 			if rounds < 0 || split < 0 || control < 0 {
 				return usageError{errors.New("rounds are counted from 0")}
 			}
-			f, err := matrix.Start(c.Context(), lab.Config{Dir: dir, Progress: say})
+			f, err := start(c.Context(), lab.Config{Dir: dir, Lock: lock, Progress: say})
 			if err != nil {
 				return err
 			}
 			defer func() { err = errors.Join(err, f.Stop(context.WithoutCancel(c.Context()))) }()
 			rep, err := f.PlayAll(c.Context(), cells, rounds, split, control, say)
+			if results != "" {
+				err = errors.Join(err, gather(results, &rep))
+			}
 			if table != "" {
 				// What was played before an error is worth keeping too.
 				err = errors.Join(err, writeTable(table, rep))
@@ -62,10 +73,32 @@ func labMatrixCommand(at *place) *cobra.Command {
 	f.IntVar(&split, "split", 5, "rounds of each of the faults that split a VM in two under plain peer-to-peer migration")
 	f.IntVar(&control, "control", 2, "rounds of the control: the same on plain peer-to-peer migration, where two copies are expected")
 	f.StringVar(&only, "only", "", "regular expression: play the cells whose names match")
+	f.StringVar(&results, "results", "", "file of results, as JSON: what it holds is added to, so that the matrix can be played in pieces")
 	f.StringVar(&table, "table", "", "file to write the table to, as Markdown")
+	f.BoolVar(&peer, "p2p", false, "let libvirt lead, peer to peer, and play the cells of that")
+	f.BoolVar(&lock, "lock", false, "give every host a virtlockd that locks disks")
 	f.StringVar(&dir, "dir", "", "the lab's directory, made and removed; default /var/lib/foreshift-lab/default")
 	f.BoolVar(&list, "list", false, "list the cells and play none")
 	return c
+}
+
+// gather puts what was played before, as a file holds it, in front of what was played
+// now, and writes all of it back.
+func gather(path string, rep *matrix.Report) error {
+	var all matrix.Report
+	b, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(b, &all)
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("results %s: %w", path, err)
+	}
+	all.Join(*rep)
+	*rep = all
+	if b, err = json.MarshalIndent(all, "", " "); err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(b, '\n'), 0o644)
 }
 
 func writeTable(path string, rep matrix.Report) (err error) {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/foreshift/foreshift/actuator"
 	"github.com/foreshift/foreshift/actuator/libvirt"
 	"github.com/foreshift/foreshift/actuator/preflight"
 	"github.com/foreshift/foreshift/schemas"
@@ -22,9 +23,12 @@ import (
 const preflightLimit = 20 * time.Second
 
 func preflightCommand(at *place) *cobra.Command {
-	return &cobra.Command{Use: "preflight [HOST=URI | URI]...", Short: "Are the hosts fit for live migration? A table per host, before anything moves",
+	var lease, daemon string
+	c := &cobra.Command{Use: "preflight [HOST=URI | URI]...", Short: "Are the hosts fit for live migration? A table per host, before anything moves",
 		Long: `Looks at each host's libvirt, QEMU, CPUs, storage and clock, and at the bus, and
-says what is wrong and how to mend it. It changes nothing.
+says what is wrong and how to mend it. It changes nothing; with --lease it starts a
+guest of 16 MiB on one host and tries a second with the same lease on each other,
+which must fail: that proves the disk lock, which peer-to-peer moves need.
 
 Without arguments: every host whose agent has reported on the bus, or this machine's
 own libvirt when there is no bus. A host that is reached by a local socket only can
@@ -36,7 +40,7 @@ Exit code 1 when a check fails; warnings and what is unknown do not count.`,
 			if err != nil {
 				return err
 			}
-			checks := inspect(c.Context(), hosts)
+			checks := inspect(c.Context(), hosts, lease, daemon)
 			if bus != nil {
 				checks = append(checks, *bus)
 			}
@@ -57,6 +61,36 @@ Exit code 1 when a check fails; warnings and what is unknown do not count.`,
 			}
 			return err
 		}}
+	c.Flags().StringVar(&lease, "lease", "", "file in the shared file_lockspace_dir of qemu-lockd.conf: try the disk lock with it")
+	c.Flags().StringVar(&daemon, "lock-daemon", actuator.DefaultLockDaemon, "pid file of this host's virtlockd or sanlock")
+	return c
+}
+
+// tryLocks makes the trial of the disk lock between every two hosts, and looks for the
+// lock daemon of this one.
+func tryLocks(ctx context.Context, hosts []*checked, lease, daemon string) {
+	for _, h := range hosts {
+		if h.local {
+			var err error
+			if h.Lock.Daemon, err = (&actuator.PeerConfig{Daemon: daemon}).Running(); err != nil {
+				h.Lock.Down = err.Error()
+			}
+		}
+		for _, o := range hosts {
+			if lease == "" || o == h || h.Found == nil || o.Found == nil {
+				continue
+			}
+			look, cancel := context.WithTimeout(ctx, 2*preflightLimit)
+			err := libvirt.TryLock(look, h.uri, o.uri, lease)
+			cancel()
+			if h.Lock.Tried = true; err != nil {
+				if h.Lock.Failed == nil {
+					h.Lock.Failed = map[string]string{}
+				}
+				h.Lock.Failed[string(o.ID)] = err.Error()
+			}
+		}
+	}
 }
 
 func printChecks(w io.Writer, checks []preflight.Check) error {
@@ -150,7 +184,7 @@ func (p *place) hostsToCheck(ctx context.Context, args []string) ([]*checked, *p
 func isSocket(uri string) bool { return strings.Contains(uri, ":///") }
 
 // inspect asks the hosts and judges them.
-func inspect(ctx context.Context, hosts []*checked) []preflight.Check {
+func inspect(ctx context.Context, hosts []*checked, lease, daemon string) []preflight.Check {
 	for _, h := range hosts {
 		if isSocket(h.uri) && !h.local {
 			h.Why = "its socket is on that host"
@@ -169,6 +203,7 @@ func inspect(ctx context.Context, hosts []*checked) []preflight.Check {
 		}
 	}
 	compareCPUs(ctx, hosts)
+	tryLocks(ctx, hosts, lease, daemon)
 	var checks []preflight.Check
 	for _, h := range hosts {
 		checks = append(checks, preflight.Judge(&h.Host)...)

@@ -32,6 +32,9 @@ type serviceOptions struct {
 	uri    string
 	addr   string
 	data   string // directory of the actuator's journal
+	peer   actuator.PeerConfig
+	lead   string // paused or p2p
+	site   string
 
 	console consoleOptions
 	tunnel  tunnelOptions
@@ -63,12 +66,37 @@ func serviceCommand(at *place, name string, o *serviceOptions) *cobra.Command {
 		f.StringVar(&o.host, "host", "", "id of the host, as its agent reports it (required)")
 		f.StringVar(&o.uri, "uri", "qemu:///system", "libvirt URI of the host: its own socket")
 		f.StringVar(&o.data, "journal", "", "directory of the record of moves, on this machine's own disk (default: actuator/HOST below the state directory)")
+		f.StringVar(&o.lead, "handover", "paused", "who leads a move: paused (Foreshift, in two phases) or p2p (libvirt, where a trial of every move proves a disk lock)")
+		f.StringVar(&o.peer.URI, "peer-uri", "", "p2p: where the other hosts' libvirt reaches this one's, as qemu+tls://HOST/system")
+		f.StringVar(&o.peer.Leases, "peer-leases", "", "p2p: the file_lockspace_dir of qemu-lockd.conf, shared by all hosts, for the leases of the trials")
+		f.StringVar(&o.peer.Daemon, "lock-daemon", actuator.DefaultLockDaemon, "p2p: pid file of virtlockd or sanlock, which is watched")
+		f.StringVar(&o.site, "peer-site", "", "p2p: site of this host; post-copy never leaves it")
 		f.StringVar(&o.addr, "migrate-address", "", "address of this host that a peer's QEMU connects to; empty lets libvirt choose")
 	}
 	if name == "tunnel" {
 		o.tunnel.flags(f)
 	}
 	return c
+}
+
+// leads is the mode of an actuator: nil for the paused handover.
+func (o *serviceOptions) leads() (*actuator.PeerConfig, error) {
+	switch o.lead {
+	case "", "paused":
+		return nil, nil
+	case "p2p":
+		p := o.peer
+		if p.Site = schemas.SiteID(o.site); p.Site != "" {
+			if err := schemas.CheckToken("--peer-site", o.site); err != nil {
+				return nil, err
+			}
+		}
+		if strings.HasPrefix(p.URI, "qemu+tcp:") {
+			return nil, fmt.Errorf("--peer-uri %s: libvirt over plain TCP lets anyone in: use qemu+tls://", p.URI)
+		}
+		return &p, nil
+	}
+	return nil, fmt.Errorf("--handover %q: want paused or p2p", o.lead)
 }
 
 // roleOfService is the role in which a service connects to the bus.
@@ -150,10 +178,14 @@ func serviceOf(name string, at *place, o serviceOptions, bus *streams.Bus, mux *
 		if strings.HasPrefix(o.uri, "qemu+tcp://") {
 			log.Warn("libvirt over plain TCP is for simulated hosts only", "uri", o.uri)
 		}
+		peer, err := o.leads()
+		if err != nil {
+			return nil, usageError{err}
+		}
 		if o.data == "" {
 			o.data = filepath.Join(at.state, "actuator", o.host)
 		}
-		a, err := actuator.New(actuator.Config{Bus: bus, Host: schemas.HostID(o.host), URI: o.uri, MigrateAddress: o.addr, Authorities: authorities,
+		a, err := actuator.New(actuator.Config{Bus: bus, Host: schemas.HostID(o.host), URI: o.uri, MigrateAddress: o.addr, Authorities: authorities, Peer: peer,
 			StateDir: o.data, Log: log, Registry: registry})
 		if err != nil {
 			return nil, err

@@ -31,6 +31,7 @@ type Host struct {
 	dir, netns, link, drivers string
 
 	mu     sync.Mutex
+	locks  *exec.Cmd // virtlockd
 	daemon *exec.Cmd
 	ended  chan struct{} // closed when daemon has ended
 }
@@ -49,7 +50,7 @@ func driverSource(name string) string {
 // prepareDir lays out the lab's directory.
 func (l *Lab) prepareDir() error {
 	driverDir := filepath.Join(l.Dir, "drivers")
-	for _, d := range []string{driverDir, l.guestDir(), l.consoleDir(), filepath.Join(l.Dir, "disks")} {
+	for _, d := range []string{driverDir, l.LeaseDir(), l.guestDir(), l.consoleDir(), filepath.Join(l.Dir, "disks")} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return err
 		}
@@ -141,6 +142,14 @@ func (l *Lab) startHosts(ctx context.Context) error {
 		}
 		if !warm && i == 1 {
 			l.loadCapabilities(l.Hosts[1:]...)
+		}
+		if l.cfg.Lock {
+			if err := h.lockConfig(l.LeaseDir()); err != nil {
+				return fmt.Errorf("host %s: %w", h.Name, err)
+			}
+			if err := h.StartLock(ctx); err != nil {
+				return err
+			}
 		}
 		if err := h.start(ctx); err != nil {
 			return err

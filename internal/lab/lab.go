@@ -30,6 +30,8 @@ type Config struct {
 	Hosts []HostConfig
 	// Capacity is declared for each host that names none; default 2 cores, 2 GiB.
 	Capacity schemas.Amounts
+	// Lock gives every host a virtlockd, and has libvirt lock disks with it.
+	Lock bool
 	// Progress hears what is being done; may be nil.
 	Progress func(string)
 }
@@ -259,6 +261,10 @@ func (l *Lab) Down(ctx context.Context) error {
 	errs = append(errs, l.rec.remove(l.cfg.Progress))
 	for _, h := range l.Hosts {
 		errs = append(errs, h.reap(ctx))
+		if h.locks != nil {
+			_ = h.locks.Wait() // killed with all that ran in the host
+			h.locks = nil
+		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("lab down: %w", err)

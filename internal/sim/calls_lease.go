@@ -2,6 +2,7 @@ package sim
 
 import (
 	"encoding/xml"
+	"path"
 
 	"github.com/foreshift/foreshift/internal/sim/rpc"
 )
@@ -23,20 +24,25 @@ func create(r *request) error {
 	var x struct {
 		Name  string `xml:"name"`
 		Lease struct {
-			Path string `xml:"path,attr"`
-		} `xml:"devices>lease>target"`
+			Space  string `xml:"lockspace"`
+			Key    string `xml:"key"`
+			Target struct {
+				Path string `xml:"path,attr"`
+			} `xml:"target"`
+		} `xml:"devices>lease"`
 	}
 	if err := xml.Unmarshal([]byte(doc), &x); err != nil {
 		return rpc.Errorf(rpc.CodeXML, "XML error: %v", err)
 	}
-	if x.Lease.Path == "" || flags != startAutodestroy {
+	lease := path.Join(x.Lease.Target.Path, x.Lease.Space, x.Lease.Key)
+	if x.Lease.Key == "" || flags != startAutodestroy {
 		return rpc.Errorf(rpc.CodeNoSupport, "this function is not supported by the connection driver: virDomainCreateXML but for a lease")
 	}
-	if _, taken := r.d.f.leases[x.Lease.Path]; taken && r.d.f.cfg.DiskLock {
-		return rpc.Errorf(rpc.CodeResourceBusy, "resource busy: Lockspace resource '%.80s' is locked", x.Lease.Path)
+	if _, taken := r.d.f.leases[lease]; taken && r.d.f.cfg.DiskLock {
+		return rpc.Errorf(rpc.CodeResourceBusy, "resource busy: Lockspace resource '%.80s' is locked", lease)
 	}
-	r.d.f.leases[x.Lease.Path] = r.c
-	r.out.Domain(rpc.Domain{Name: x.Lease.Path, ID: probeID})
+	r.d.f.leases[lease] = r.c
+	r.out.Domain(rpc.Domain{Name: lease, ID: probeID})
 	return nil
 }
 

@@ -27,6 +27,8 @@ type Fleet struct {
 	bus       *process
 	actuators [2]*process
 	gates     [2]*lab.Gate
+	peers     [2]*lab.Gate // by which the other host's libvirtd comes in, when libvirt leads
+	peer      bool         // libvirt leads, under a disk lock where the lab has one
 	operator  *streams.Bus
 	placer    *streams.Bus
 	say       func(string)
@@ -50,8 +52,14 @@ type fuse struct {
 }
 
 // Start brings up hosts, bus and actuators and boots the guest on the first host.
-func Start(ctx context.Context, c lab.Config) (_ *Fleet, err error) {
-	f := &Fleet{say: c.Progress, outcomes: map[uint64]schemas.Outcome{}, arrived: make(chan struct{}, 1)}
+func Start(ctx context.Context, c lab.Config) (*Fleet, error) { return start(ctx, c, false) }
+
+// StartPeer is Start with actuators that let libvirt lead, peer to peer. Whether the
+// hosts lock disks is the lab's own setting.
+func StartPeer(ctx context.Context, c lab.Config) (*Fleet, error) { return start(ctx, c, true) }
+
+func start(ctx context.Context, c lab.Config, peer bool) (_ *Fleet, err error) {
+	f := &Fleet{peer: peer, say: c.Progress, outcomes: map[uint64]schemas.Outcome{}, arrived: make(chan struct{}, 1)}
 	if f.say == nil {
 		f.say = func(string) {}
 	}
@@ -108,8 +116,16 @@ func (f *Fleet) startParts(ctx context.Context) error {
 		if f.gates[i], err = h.NewGate("gate"); err != nil {
 			return err
 		}
+		if f.peers[i], err = h.NewGate("peer"); err != nil {
+			return err
+		}
+		lead := ""
+		if f.peer {
+			lead = f.peers[i].URI()
+		}
 		f.actuators[i] = &process{log: filepath.Join(f.dir, "actuator-"+string(h.ID)+".log"), hear: func(label string) { f.step(i, label) },
-			spec: spec{Kind: "actuator", Dir: f.dir, Port: port, Host: h.ID, URI: f.gates[i].URI(), Address: h.Address, Steps: true}}
+			spec: spec{Kind: "actuator", Dir: f.dir, Port: port, Host: h.ID, URI: f.gates[i].URI(), Address: h.Address, Steps: true,
+				Peer: lead, Leases: f.Lab.LeaseDir(), LockPID: h.LockPID()}}
 		if err := f.actuators[i].start(); err != nil {
 			return err
 		}
@@ -173,7 +189,7 @@ func (f *Fleet) Stop(ctx context.Context) error {
 		}
 	}
 	f.wg.Wait()
-	for _, g := range f.gates {
+	for _, g := range append(f.gates[:], f.peers[:]...) {
 		if g != nil {
 			errs = append(errs, g.Close())
 		}

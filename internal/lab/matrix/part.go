@@ -31,6 +31,10 @@ type spec struct {
 	URI     string           `json:"uri"`
 	Address string           `json:"address"`
 	Steps   bool             `json:"steps"` // wait for a word at every step
+
+	Peer    string `json:"peer"` // libvirt leads: where its peer comes in
+	Leases  string `json:"leases"`
+	LockPID string `json:"lock_pid"`
 }
 
 // partEnv carries the specification of a part.
@@ -118,6 +122,9 @@ func (s spec) actuator(ctx context.Context, out io.Writer, words <-chan struct{}
 	l := limits()
 	cfg := actuator.Config{Bus: bus, Host: s.Host, URI: s.URI, MigrateAddress: s.Address, Authorities: authorities,
 		StateDir: filepath.Join(s.Dir, "actuator", string(s.Host)), Limits: &l, Log: log}
+	if s.Peer != "" {
+		cfg.Peer = &actuator.PeerConfig{URI: s.Peer, Leases: s.Leases, Daemon: s.LockPID, Site: "lab"}
+	}
 	if s.Steps {
 		var mu sync.Mutex
 		cfg.Step = func(_ schemas.VMID, label string) {

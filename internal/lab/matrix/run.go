@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -246,6 +247,7 @@ func (x *run) settle(e *Evidence) {
 	}
 	for end := time.Now().Add(settleWait); !tidy() && time.Now().Before(end) && pause(x.ctx, 300*time.Millisecond); {
 	}
+	x.fault(x.left(e))
 	for _, h := range f.Lab.Hosts { // QEMU processes that libvirt has lost sight of
 		pids, err := h.QEMUs()
 		if err != nil {
@@ -259,6 +261,29 @@ func (x *run) settle(e *Evidence) {
 			e.Left = append(e.Left, fmt.Sprintf("QEMU processes %v on %s", pids, h.Name))
 		}
 	}
+}
+
+// left notes what a move may have made beside the guest's copies, and left: other
+// domains, leases of trials.
+func (x *run) left(e *Evidence) error {
+	for _, h := range x.Lab.Hosts {
+		all, err := h.Domains(x.ctx)
+		if err != nil {
+			return err
+		}
+		for _, vm := range all {
+			if vm != x.guest.ID {
+				e.Left = append(e.Left, fmt.Sprintf("domain %s on %s", vm, h.Name))
+			}
+		}
+	}
+	leases, err := os.ReadDir(x.Lab.LeaseDir())
+	for _, l := range leases {
+		if strings.HasPrefix(l.Name(), "foreshift-") {
+			e.Left = append(e.Left, "the lease "+l.Name())
+		}
+	}
+	return err
 }
 
 // renew does what a person would after the round's harm: the VM is started again
@@ -334,7 +359,7 @@ func (f *Fleet) heal(ctx context.Context) error {
 			errs = append(errs, p.start())
 		}
 	}
-	for _, g := range f.gates {
+	for _, g := range append(f.gates[:], f.peers[:]...) {
 		g.Heal()
 	}
 	for _, h := range f.Lab.Hosts {

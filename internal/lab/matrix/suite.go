@@ -94,6 +94,12 @@ func (f *Fleet) Play(ctx context.Context, s Suite) (rep Report, err error) {
 	return rep, nil
 }
 
+// Join adds what another report holds.
+func (r *Report) Join(more Report) {
+	r.Results, r.Control = append(r.Results, more.Results...), append(r.Control, more.Control...)
+	r.Struck, r.Wrong, r.Seconds = r.Struck+more.Struck, r.Wrong+more.Wrong, r.Seconds+more.Seconds
+}
+
 func (r *Report) add(x Result) {
 	r.Results = append(r.Results, x)
 	if x.Struck {
@@ -221,8 +227,7 @@ func (f *Fleet) PlayAll(ctx context.Context, cells []Cell, rounds, split, contro
 		return rep, err
 	}
 	more, err := f.Play(ctx, Suite{Cells: splits, Rounds: split, Control: control, Say: say})
-	rep.Results, rep.Control = append(rep.Results, more.Results...), more.Control
-	rep.Struck, rep.Wrong, rep.Seconds = rep.Struck+more.Struck, rep.Wrong+more.Wrong, rep.Seconds+more.Seconds
+	rep.Join(more)
 	return rep, err
 }
 
