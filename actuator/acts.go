@@ -68,7 +68,8 @@ func (a *Actuator) tell(m *move, act *schemas.Act) {
 		return // says nothing
 	}
 	select {
-	case m.resolve <- where:
-	default: // one word waits already
+	case <-m.resolve: // the later word counts
+	default:
 	}
+	m.resolve <- where // under the lock: nobody else puts one in
 }
