@@ -96,10 +96,12 @@ type Share struct {
 	VM      VMID           `json:"vm"`
 	Rate    BytesPerSecond `json:"rate_bytes_per_second" jsonschema_description:"bytes/s it may use"`
 	// Since 1.1.
-	Floor  BytesPerSecond `json:"floor_bytes_per_second" jsonschema_description:"bytes/s below which it does not converge: its dirty rate with a margin"`
-	Need   BytesPerSecond `json:"need_bytes_per_second" jsonschema_description:"bytes/s that end it before its deadline"`
-	Waits  bool           `json:"waits" jsonschema_description:"it must not start yet"`
-	Reason Reason         `json:"reason" jsonschema_description:"why it waits, or why its rate is below its floor"`
+	Floor       BytesPerSecond `json:"floor_bytes_per_second" jsonschema_description:"bytes/s below which it does not converge: its dirty rate with a margin"`
+	Need        BytesPerSecond `json:"need_bytes_per_second" jsonschema_description:"bytes/s that end it before its deadline"`
+	Source      HostID         `json:"source"`
+	Destination HostID         `json:"destination"`
+	Waits       bool           `json:"waits" jsonschema_description:"it must not start yet"`
+	Reason      Reason         `json:"reason" jsonschema_description:"why it waits, or why its rate is below its floor"`
 }
 
 // Kind implements [Message].

@@ -259,6 +259,8 @@ func (c *check) shares(all []Share) {
 			amount(c, "rate_bytes_per_second", s.Rate)
 			amount(c, "floor_bytes_per_second", s.Floor)
 			amount(c, "need_bytes_per_second", s.Need)
+			optToken(c, "source", s.Source)
+			optToken(c, "destination", s.Destination)
 			c.under("reason", s.Reason.check)
 		})
 	}

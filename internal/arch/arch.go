@@ -52,6 +52,7 @@ var doors = map[string][]string{
 	"github.com/nats-io/nats-server/v2":   {"streams/embedded"},
 	"github.com/davecgh/go-xdr":           {"internal/sim"},
 	"github.com/vishvananda":              {"actuator/tunnel", "internal/lab"},
+	"golang.zx2c4.com/wireguard":          {"actuator/tunnel"},
 	"github.com/cockroachdb/datadriven":   {},
 	"pgregory.net/rapid":                  {},
 	"github.com/prometheus/client_golang": {"streams", "forecaster", "placer", "actuator", "agents", "console", "internal/service", "cmd/foreshift", "internal/stack"},

@@ -45,6 +45,7 @@ var plan = map[string]room{
 
 	// Tunnels between sites: how a link is shared out is decided purely.
 	"actuator/tunnel/share": {may: []string{"schemas"}, clean: true},
+	"actuator/tunnel/plane": {may: []string{"schemas"}},
 	"actuator/tunnel":       {may: []string{"schemas", "streams", "actuator/tunnel"}},
 
 	"forecaster/lstm/train": {may: []string{"forecaster/lstm"}}, // a command

@@ -330,7 +330,7 @@ func (l *Ledger) decide(now schemas.Time, key pair, k *link) Verdict {
 		if !s.Waits {
 			m.rate, m.begun = s.Rate, true
 		}
-		t.Shares = append(t.Shares, schemas.Share{Command: m.cmd.ID, VM: m.cmd.VM, Rate: s.Rate, Floor: s.Floor, Need: s.Need, Waits: s.Waits, Reason: reasonOf(s, ln)})
+		t.Shares = append(t.Shares, schemas.Share{Command: m.cmd.ID, VM: m.cmd.VM, Rate: s.Rate, Floor: s.Floor, Need: s.Need, Source: m.cmd.Source, Destination: m.cmd.Destination, Waits: s.Waits, Reason: reasonOf(s, ln)})
 	}
 	if k.last.Loss >= 1 {
 		t.Left = 0
