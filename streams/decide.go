@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"time"
+
+	"github.com/foreshift/foreshift/schemas"
 )
 
 // tick lets the decider decide on the present cut and publishes what it wants, in
@@ -28,13 +30,33 @@ func (sh *shell) tick(ctx context.Context) {
 	for len(outs) > 0 {
 		n := sh.run(outs)
 		if n == 0 {
-			sh.one(ctx, outs[0])
-			n = 1
-		} else {
-			sh.many(ctx, outs[:n])
+			o := outs[0]
+			if outs = outs[1:]; !sh.one(ctx, o) {
+				outs = Dependents(o, outs)
+			}
+			continue
 		}
+		sh.many(ctx, outs[:n])
 		outs = outs[n:]
 	}
+}
+
+// Dependents gives what may still go out of a decision when one of its messages was not
+// stored: not the commands of a plan that is not on the record, for whoever asks why a
+// VM moved must find it there.
+func Dependents(failed Out, rest []Out) []Out {
+	p, ok := failed.Msg.(*schemas.Plan)
+	if !ok {
+		return rest
+	}
+	kept := make([]Out, 0, len(rest))
+	for _, o := range rest {
+		if c, ok := o.Msg.(*schemas.Command); ok && c.Plan == p.ID {
+			continue
+		}
+		kept = append(kept, o)
+	}
+	return kept
 }
 
 // run is how many of the first outs can go out together: telemetry without
@@ -49,9 +71,9 @@ func (sh *shell) run(outs []Out) int {
 	return len(outs)
 }
 
-// one publishes a message and waits. A failure is not told to the decider: it
-// learns from the stream itself what is there, and decides anew.
-func (sh *shell) one(ctx context.Context, o Out) {
+// one publishes a message and waits, and tells whether it was stored. A failure is not
+// told to the decider: it learns from the stream itself what is there, and decides anew.
+func (sh *shell) one(ctx context.Context, o Out) bool {
 	_, err := sh.Bus.Publish(ctx, o)
 	switch {
 	case err == nil:
@@ -64,6 +86,7 @@ func (sh *shell) one(ctx context.Context, o Out) {
 		sh.failed.Inc()
 		sh.log.Warn("not published", "subject", o.Subject, "id", o.ID, "err", err)
 	}
+	return err == nil
 }
 
 func (sh *shell) many(ctx context.Context, outs []Out) {

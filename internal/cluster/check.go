@@ -23,7 +23,7 @@ func (w *world) stored(m *message) {
 		if f.g != nil {
 			w.say("stream", f.g, "MIGRATIONS %d: command %s %s -> %s, by %s", m.seq, c.ID, c.Source, c.Destination, m.signer)
 		}
-		if f.genuine && !f.tool {
+		if f.genuine && !f.tool && m.id == string(c.ID) { // not one that somebody publishes again
 			w.committed(f)
 		}
 	case *schemas.Outcome:
@@ -40,6 +40,8 @@ func (w *world) stored(m *message) {
 		}
 		w.counts.outcome(c.Result)
 		w.say("stream", w.byVM[c.VM], "MIGRATIONS %d: outcome of %s: %s %s, by %s", m.seq, c.Command, c.Result, c.Reason, m.signer)
+	case *schemas.Plan:
+		w.counts.Plans++
 	case *schemas.Act:
 		switch c.Act {
 		case schemas.ActHeartbeat:
@@ -66,6 +68,9 @@ func (w *world) forgot(m *message) {
 		f.lost = true
 	}
 	w.say("stream", nil, "%s %d is lost: %s", m.stream, m.seq, m.subject)
+	if m.stream != streams.Forecasts && m.subject != heartbeatSubject {
+		w.lostTails++
+	}
 	if a, ok := m.msg.(*schemas.Act); ok && a.Act == schemas.ActPause {
 		w.pausedAt = 0 // the operator sees that it is not in force, and nobody can know that it was
 	}
@@ -107,6 +112,7 @@ func (w *world) admitted(a *actuator, m *message, f *migration.Facts) {
 	}
 	is("I8", !fa.genuine, "whose signature does not hold")
 	is("I8", c.Run != "", "of a replay")
+	is("I8", c.Plan == "" || c.PlanHash == "", "that names no plan")
 	is("I8", c.Source != a.h.id || c.Destination == a.h.id, "that names another host as its source")
 	is("I4", w.started[c.ID] > 0, "for a second time")
 	is("I4", a.moves[g.index] != nil, "while it still moves the VM")
@@ -237,6 +243,3 @@ func (w *world) watch() {
 		}
 	}
 }
-
-// committed looks at a command of a placer: judge.go.
-func (w *world) committed(*fact) {}

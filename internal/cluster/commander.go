@@ -95,7 +95,7 @@ func (w *world) other(h *host) *host {
 func (b *commander) command(g *guest, src, dst *host) *schemas.Command {
 	b.count++
 	now := schemas.Time(b.clock())
-	c := &schemas.Command{ID: schemas.CommandID(fmt.Sprintf("c%d", b.count)), Plan: "storm", VM: g.id, Name: g.name, Source: src.id, Destination: dst.id,
+	c := &schemas.Command{ID: schemas.CommandID(fmt.Sprintf("c%d", b.count)), Plan: "storm", PlanHash: "storm", VM: g.id, Name: g.name, Source: src.id, Destination: dst.id,
 		Issued: now, Expires: now.Add(schemas.CommandLife), AfterSeq: b.cut, Reason: schemas.Reason{Code: schemas.ReasonOK}, MaxDowntime: 500}
 	c.Deadline = c.Expires.Add(b.w.work.between(10*time.Second, 60*time.Second))
 	return c
@@ -137,9 +137,11 @@ func (b *commander) stray() {
 		c := b.command(f.g, w.byHost[f.c.Source], w.other(w.byHost[f.c.Source]))
 		w.say("another version", f.g, "gives command %s while %s is under way", c.ID, f.c.ID)
 		b.send(c, b.record[f.g.index])
-	case 2: // a command of a replay
+	case 2: // a command of a replay, or without a plan
 		c := b.command(g, src, w.other(src))
-		c.Run = "replay-7"
+		if c.Run = "replay-7"; w.work.odds(500) {
+			c.Run, c.PlanHash = "", ""
+		}
 		w.say("another version", g, "publishes command %s of a replay", c.ID)
 		b.send(c, b.record[g.index])
 	case 3: // a consumer with a wrong filter

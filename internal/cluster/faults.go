@@ -116,6 +116,7 @@ func (w *world) schedule() {
 		{"power", 8, m.power, func(d dice) { w.anyHost(d).powerLoss(d.between(30*time.Second, 4*time.Minute)) }},
 		{"link", 9, m.link, w.cutLink},
 		{"foreign", 12, m.foreign, w.meddle},
+		{"garbage", 0, m.garbage, func(d dice) { w.garbage = w.now + int64(d.between(time.Minute, 20*time.Minute)) }},
 		{"version", 0, m.version, func(dice) { w.boss.stray() }},
 		{"hostile", 0, m.hostile, func(dice) { w.hostile() }},
 	} {
@@ -139,6 +140,9 @@ func (w *world) processes() []*process {
 	for _, h := range w.hosts {
 		out = append(out, &h.act.process)
 	}
+	for _, p := range w.heads {
+		out = append(out, &p.process)
+	}
 	return out
 }
 
@@ -159,7 +163,13 @@ func (w *world) partition(d dice) {
 	w.say("fault", nil, "node %d is cut off NATS (%s) until %s", node, [...]string{"sending", "hearing", "both ways"}[way], since(until))
 }
 
-func (w *world) killSome(d dice) { w.anyHost(d).act.kill("SIGKILL") }
+func (w *world) killSome(d dice) {
+	if len(w.heads) > 0 && d.IntN(3) == 0 {
+		w.heads[d.IntN(len(w.heads))].kill("SIGKILL")
+		return
+	}
+	w.anyHost(d).act.kill("SIGKILL")
+}
 
 // stopSome is SIGSTOP for longer than any lease (F4).
 func (w *world) stopSome(d dice) {
@@ -214,6 +224,9 @@ func (w *world) loseLeader(d dice) {
 		down = d.between(15*time.Second, 3*time.Minute)
 	}
 	w.nats.away = max(w.nats.away, w.now+int64(down))
+	if d.IntN(3) == 0 {
+		w.lease.holder = nil // the key is gone: two may believe that they hold it
+	}
 	w.say("fault", nil, "NATS has no leader for %s", down.Round(time.Millisecond))
 }
 
@@ -406,7 +419,19 @@ func (w *world) operate(d dice) {
 	}
 }
 
-func (w *world) operatePlacer(dice, func(schemas.Act)) {}
+// operatePlacer is what only a placer heeds.
+func (w *world) operatePlacer(d dice, act func(schemas.Act)) {
+	if w.mix.storm {
+		return
+	}
+	h := w.anyHost(d)
+	kind := schemas.ActCordon
+	if d.IntN(2) == 0 {
+		kind = schemas.ActDrain
+	}
+	act(schemas.Act{Act: kind, Host: h.id})
+	w.after(d.between(10*time.Minute, 3*time.Hour), func() { act(schemas.Act{Act: schemas.ActUncordon, Host: h.id}) })
+}
 
 // token makes a name fit for a subject.
 func token(s string) string {

@@ -29,6 +29,22 @@ var others = []Guard{
 	{Name: "request-host", Where: "authority", What: "a request is for this host, as its command says"},
 	{Name: "reply-signature", Where: "authority", What: "a reply is signed by the host that was asked"},
 	{Name: "reply-nonce", Where: "authority", What: "a reply answers this very request"},
+	{Name: "plan-first", Where: "bus", What: "a command goes out only once its plan is on the record", kind: "placer"},
+	{Name: "command-signature", Where: "authority", What: "deciders believe commands only of placers", kind: "placer"},
+	{Name: "outcome-signature", Where: "authority", What: "deciders believe outcomes only of their hosts", kind: "placer"},
+	{Name: "budget-cluster", Where: "placer", What: "moves of the cluster at a time", kind: "placer"},
+	{Name: "budget-host", Where: "placer", What: "moves out of a host and into it at a time", kind: "placer"},
+	{Name: "budget-hour", Where: "placer", What: "attempts of the cluster in an hour", kind: "placer"},
+	{Name: "budget-vm", Where: "placer", What: "attempts of a VM in a day", kind: "placer"},
+	{Name: "cool-down", Where: "placer", What: "a VM that has moved stays for a while", kind: "placer"},
+	{Name: "breaker", Where: "placer", What: "after failures in a row nothing moves until an operator says so", kind: "placer"},
+	{Name: "unknown-holds", Where: "placer", What: "nothing moves while the end of a move is not known", kind: "placer"},
+	{Name: "placer-paused", Where: "placer", What: "no command while an operator has paused moves", kind: "placer"},
+	{Name: "pinned", Where: "placer", What: "a VM that is pinned stays", kind: "placer"},
+	{Name: "apart", Where: "placer", What: "VMs that must be apart share no host", kind: "placer"},
+	{Name: "cordoned", Where: "placer", What: "the policy's cordoned hosts take no VM", kind: "placer"},
+	{Name: "drained", Where: "placer", What: "hosts that an operator has cordoned or drains take no VM", kind: "placer"},
+	{Name: "capacity", Where: "placer", What: "memory fits where a VM goes", kind: "placer"},
 }
 
 // Guards lists all that can be left out.

@@ -19,7 +19,6 @@ func (w *world) remember(q *request) {
 
 // replied keeps the last reply to each, for the same.
 func (w *world) replied(q *request, r *reply) {
-	w.oldReply = r
 	if !w.calm && w.acts.odds(w.mix.oldReplies) {
 		// Somebody answers the next question about the VM with this old answer.
 		w.counts.fault(14)

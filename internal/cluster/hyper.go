@@ -15,14 +15,12 @@ type guest struct {
 	id      schemas.VMID
 	name    string
 	index   int
-	gib     float64
-	cores   float64
-	labels  map[string]string
 	copies  []copyOf // by host
 	version int      // of its state: rises when another copy goes on from it
 	hurt    int64    // when a QEMU last died or a person last did something to it; 0: never, or mended
-	heard   int64    // when its destination last looked for its source
-	mending bool     // a person has seen that it is down
+	plan    demand
+	heard   int64 // when its destination last looked for its source
+	mending bool  // a person has seen that it is down
 }
 
 // copyOf is one host's copy.
@@ -52,6 +50,7 @@ type host struct {
 	gib      float64
 	libvirtd int64 // down until then
 	act      *actuator
+	agent    *process
 	disk     *diskOf
 }
 

@@ -10,7 +10,6 @@ import (
 
 	"github.com/foreshift/foreshift/actuator/migration"
 	"github.com/foreshift/foreshift/schemas"
-	"github.com/foreshift/foreshift/streams"
 )
 
 // Options say what is simulated.
@@ -198,7 +197,7 @@ func newWorld(seed uint64, o Options, rules *migration.Rules, keep bool) *world 
 	w.net, w.disk, w.hyper, w.steps, w.acts, w.work = newDice(seed, "net"), newDice(seed, "disk"), newDice(seed, "hypervisors"), newDice(seed, "steps"), newDice(seed, "acts"), newDice(seed, "work")
 	m := &w.mix
 	for i := range m.hosts {
-		h := &host{w: w, id: schemas.HostID(fmt.Sprintf("h%d", i)), index: i, site: "site-a", cores: 8, gib: 64}
+		h := &host{w: w, id: schemas.HostID(fmt.Sprintf("h%d", i)), index: i, site: "site-a", cores: 8, gib: 40}
 		if i >= (m.hosts+1)/2 {
 			h.site = "site-b"
 		}
@@ -230,7 +229,9 @@ func (w *world) populate() {
 	for i := range w.mix.vms {
 		g := &guest{w: w, index: i, name: fmt.Sprintf("vm%d", i), copies: make([]copyOf, len(w.hosts))}
 		copy(g.id[:], "foreshift-vm")
-		g.id[14], g.id[15] = byte(i>>8), byte(i+1)
+		for g.id[14] = byte(i + 1); g.id.Partition() >= 4; { // few partitions, few messages
+			g.id[15]++
+		}
 		for j := range g.copies {
 			g.copies[j].state = migration.Absent
 		}
@@ -239,7 +240,3 @@ func (w *world) populate() {
 		w.guests, w.byVM[g.id] = append(w.guests, g), g
 	}
 }
-
-func (w *world) populatePlacers() {}
-
-var _ = streams.Acts

@@ -60,6 +60,9 @@ func (f *Fleet) applyCommand(in Input, m *schemas.Command) error {
 func (f *Fleet) applyOutcome(in Input, m *schemas.Outcome) error {
 	f.touchRecord(m.VM, in.Seq)
 	mv := f.moves[m.Command]
+	if mv == nil && m.Result == schemas.ResultRefused {
+		return nil // of a command that nobody here believes, or that is long past: it never began
+	}
 	if mv == nil {
 		// Its command is older than what was read: budgets still want to know.
 		mv = &Move{Command: schemas.Command{ID: m.Command, VM: m.VM, Source: m.Source, Destination: m.Destination, Issued: m.Started, Deadline: m.Time}, Epoch: m.Epoch, At: in.Time}

@@ -97,7 +97,8 @@ func NewTally(p Policy, history []Attempt, now schemas.Time, base time.Duration,
 				started[a.VM]++
 				last[a.VM] = max(last[a.VM], a.At, a.Ended)
 			}
-			if a.Ended > cleared {
+			// What was refused for another reason than a failure says nothing: it never began.
+			if a.Ended > cleared && (a.Result != schemas.ResultRefused || a.Failure()) {
 				ended = append(ended, a)
 			}
 		}

@@ -169,6 +169,8 @@ func TestBreaker(t *testing.T) {
 		many = append(many, ok(string(rune('f'+i)), -13+float64(i)))
 	}
 	p.MaxPerHour = 99
+	refused := attempt("y", 1, -1.5, -1.2, schemas.ResultRefused)
+	refused.Reason = schemas.ReasonPaused
 	for _, c := range []struct {
 		name    string
 		h       []Attempt
@@ -178,6 +180,7 @@ func TestBreaker(t *testing.T) {
 		{"nothing yet", nil, 0, false},
 		{"one failure", []Attempt{ok("1", -3), bad("2", -2)}, 0, false},
 		{"two in a row", []Attempt{bad("1", -3), bad("2", -2)}, 0, true},
+		{"one that never began between them", []Attempt{bad("1", -3), refused, bad("2", -1)}, 0, true},
 		{"by the end, not by the start", []Attempt{bad("2", -2), ok("1", -1), bad("3", -3)}, 0, false},
 		{"an operator's abort is no failure", []Attempt{bad("1", -3), aborted}, 0, false},
 		{"two of the last ten", many, 0, true},
