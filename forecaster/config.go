@@ -30,6 +30,9 @@ type Config struct {
 	// LeaseTTL is how long an instance that has died keeps others from taking over its
 	// partitions; real time. Default 2 s.
 	LeaseTTL time.Duration
+	// SnapshotEvery is how often what was learnt of a partition is stored; what was learnt
+	// since is learnt anew after a crash. Default an hour of base steps, at least a minute.
+	SnapshotEvery time.Duration
 	// Lease gives the revision of the lease held, put into every message; nil is 0.
 	Lease func() uint64
 }
@@ -62,6 +65,9 @@ func (c Config) WithDefaults() Config {
 	}
 	if c.TuneEvery == 0 {
 		c.TuneEvery = max(schemas.StepsPerDay*c.Base, 6*time.Hour)
+	}
+	if c.SnapshotEvery == 0 {
+		c.SnapshotEvery = max(12*c.Base, time.Minute)
 	}
 	if c.LeaseTTL == 0 {
 		c.LeaseTTL = 2 * time.Second
@@ -101,6 +107,9 @@ func (c Config) Validate() error {
 	}
 	if c.LeaseTTL < 200*time.Millisecond || c.LeaseTTL > time.Minute {
 		bad("lease_ttl", "%v is not within 200ms..1m", c.LeaseTTL)
+	}
+	if c.SnapshotEvery < time.Second {
+		bad("snapshot_every", "%v is below 1s", c.SnapshotEvery)
 	}
 	if c.Retry <= 0 {
 		bad("retry", "%v must be above 0", c.Retry)

@@ -12,12 +12,8 @@ import (
 	"github.com/foreshift/foreshift/streams"
 )
 
-// A partition's snapshot is taken every hour of base steps, not more often than every
-// minute, one partition at a time; what was learnt since is learnt anew after a crash,
-// from the history.
+// Bounds of what is done beside forecasting. Snapshots are taken one partition at a time.
 const (
-	snapshotSteps = 12
-	snapshotLeast = time.Minute
 	sharedName    = "forecaster.shared"
 	workPerTick   = 100 * time.Millisecond // of what has been loaded, in the decider's goroutine
 	mostRecent    = 50_000                 // messages of METRICS kept while partitions are loaded
@@ -316,7 +312,7 @@ func (h *held) loaded(l *load, parts []int) {
 
 // save stores the snapshot of one partition, or what all share, when it is due.
 func (h *held) save(c streams.Cut) {
-	every := max(snapshotSteps*h.cfg.Base, snapshotLeast)
+	every := h.cfg.SnapshotEvery
 	now := time.Now()
 	if h.revision != 0 && now.Sub(h.saved) >= every && h.made {
 		if h.store(c, sharedName, h.SaveShared) {

@@ -102,7 +102,7 @@ func newGauges(r prometheus.Registerer) (*gauges, error) {
 		rows:       many("rows", "Rows of metrics since the start, by what became of them.", "fate"),
 		made:       many("made", "What was decided since the start: steps messages, revisions, forecasts, pressures.", "what"),
 		withheld:   many("withheld", "VMs and rows held back since the start, by reason.", "reason"),
-		partitions: many("partitions", "Partitions by how far they are here: owned, taken by the models, ready, loading.", "stage"),
+		partitions: many("partitions", "Partitions by how far they are here: owned, with full windows, taken by the models, ready, loading.", "stage"),
 		shared:     many("partition_events", "Since the start: partitions loaded, loads that failed, partitions given up, snapshots stored and not stored.", "what"),
 		took:       many("partition_seconds", "Duration of the last load of partitions: until forecast again, until the windows were full.", "what"),
 		members:    one("members", "Forecasters that share the partitions, as this one sees it."),
@@ -141,10 +141,13 @@ func (g *gauges) set(s Stats) {
 
 // share shows how the partitions are shared.
 func (g *gauges) share(h *held) {
-	n := map[string]int{"owned": 0, "taken": 0, "ready": 0, "loading": 0}
+	n := map[string]int{"owned": 0, "filled": 0, "taken": 0, "ready": 0, "loading": 0}
 	for p := range h.parts {
 		if h.owned[p] {
 			n["owned"]++
+		}
+		if h.Decider.share[p] == filled {
+			n["filled"]++
 		}
 		switch h.parts[p].stage {
 		case taken:

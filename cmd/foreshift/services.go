@@ -19,22 +19,25 @@ import (
 	"github.com/foreshift/foreshift/schemas"
 	"github.com/foreshift/foreshift/streams"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
 )
 
 // serviceOptions are the flags of a service run by itself.
 type serviceOptions struct {
-	base   time.Duration
-	listen string
-	log    string
-	json   bool
-	host   string
-	uri    string
-	addr   string
-	data   string // directory of the actuator's journal
-	peer   actuator.PeerConfig
-	lead   string // paused or p2p
-	site   string
+	snapshot time.Duration
+	maxVMs   int
+	base     time.Duration
+	listen   string
+	log      string
+	json     bool
+	host     string
+	uri      string
+	addr     string
+	data     string // directory of the actuator's journal
+	peer     actuator.PeerConfig
+	lead     string // paused or p2p
+	site     string
 
 	console consoleOptions
 	tunnel  tunnelOptions
@@ -61,6 +64,10 @@ func serviceCommand(at *place, name string, o *serviceOptions) *cobra.Command {
 	f.BoolVar(&o.json, "log-json", false, "log as JSON")
 	if name == "console" {
 		o.console.flags(c)
+	}
+	if name == "forecaster" {
+		f.DurationVar(&o.snapshot, "snapshot-every", 0, "how often what was learnt of a partition is stored (default: an hour of base steps, at least 1m)")
+		f.IntVar(&o.maxVMs, "max-vms", 20000, "most VMs of this instance: its share of the fleet, about 175 KB each")
 	}
 	if name == "actuator" {
 		f.StringVar(&o.host, "host", "", "id of the host, as its agent reports it (required)")
@@ -131,6 +138,7 @@ func runService(c *cobra.Command, at *place, name string, o serviceOptions) erro
 	}
 	defer bus.Close()
 	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	var health service.Health
 	health.Ready("bus", bus.Ready)
 	mux := http.NewServeMux()
@@ -156,7 +164,7 @@ func serviceOf(name string, at *place, o serviceOptions, bus *streams.Bus, mux *
 	switch name {
 	case "forecaster":
 		return func(ctx context.Context) error {
-			return forecaster.Run(ctx, bus, forecaster.Config{Base: o.base}, log, registry)
+			return forecaster.Run(ctx, bus, forecaster.Config{Base: o.base, MaxVMs: o.maxVMs, SnapshotEvery: o.snapshot}, log, registry)
 		}, nil
 	case "placer":
 		return func(ctx context.Context) error {
