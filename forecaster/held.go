@@ -14,11 +14,11 @@ import (
 
 // Bounds of what is done beside forecasting. Snapshots are taken one partition at a time.
 const (
-	sharedName    = "forecaster.shared"
-	workPerTick   = 100 * time.Millisecond // of what has been loaded, in the decider's goroutine
-	mostRecent    = 50_000                 // messages of METRICS kept while partitions are loaded
-	lastLimit     = 20 * time.Second       // for what is saved at the end
-	reloadPause   = time.Second
+	sharedName  = "forecaster.shared"
+	workPerTick = 100 * time.Millisecond // of what has been loaded, in the decider's goroutine
+	mostRecent  = 50_000                 // messages of METRICS kept while partitions are loaded
+	lastLimit   = 20 * time.Second       // for what is saved at the end
+	reloadPause = time.Second
 )
 
 func partName(p int) string { return fmt.Sprintf("forecaster.part.%d", p) }
