@@ -59,6 +59,16 @@ func routes(stream, subject, target, inbox string) []attempt {
 		{"capture", "$JS.API.STREAM.CREATE.Z", inbox + ".t", made(map[string]any{"subjects": []string{target}})},
 		{"republish", "$JS.API.STREAM.UPDATE." + stream, inbox + ".r", made(map[string]any{"name": stream, "republish": map[string]any{"src": ">", "dest": target}})},
 		{"restore", "$JS.API.STREAM.RESTORE.Z", inbox + ".z", made(nil)},
+		{"purge's answer", "$JS.API.STREAM.PURGE." + stream, target, "{}"},
+		{"acknowledgement's answer", "$JS.ACK." + stream + ".y.1.1.1.1.1", target, "+NXT"},
+		{"flow control", "$JS.FC." + stream + ".y.x", target, ""},
+		{"answer of a service", "$SRV.PING", target, ""},
+		{"answer of a service's statistics", "$SRV.STATS.x.y", target, ""},
+		{"object store", "$O.models.M.x", target, "{}"},
+		{"chunk of an object", "$O.snapshots.C.x", target, "{}"},
+		{"lease", "$KV.leases.x", target, "{}"},
+		{"another's inbox", "_INBOX_placer.x.y", target, "{}"},
+		{"another's inbox of replies", "_INBOX_actuator.h1.x", target, "{}"},
 		{"policy", "$KV.policy.current", "", "{}"},
 		{"tunnel", "$KV.tunnels.a-b", "", "{}"},
 		{"handover", "actuator.h1.resume", target, "{}"},
@@ -283,5 +293,69 @@ func TestAuditKeepsItsChain(t *testing.T) {
 	stop()
 	if err := <-ended; err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestNobodySpeaksIntoAnInbox: an answer of the bus comes on a role's own inbox; no
+// other role of the account may put a message there. The actuators' inboxes of replies
+// are open to actuators alone, whose answers are signed.
+func TestNobodySpeaksIntoAnInbox(t *testing.T) {
+	s := streamstest.Start(t)
+	b := map[string]*streams.Bus{}
+	roles := []string{streams.RolePlacer, streams.RoleForecaster, streams.RoleOperator, streams.RoleInspector, streams.RoleViewer, streams.RoleRecorder, streams.RoleImporter, streams.RoleTunnel, "agent-h1", "actuator-h1", "actuator-h2"}
+	for _, r := range roles {
+		b[r] = streamstest.Connect(t, s, r)
+	}
+	type ear struct {
+		role string
+		acc  streams.Account
+		sub  *nats.Subscription
+	}
+	var ears []ear
+	for _, r := range roles {
+		for _, acc := range streams.AccountsOf(r) {
+			c := connOf(b[r], acc)
+			c.NC.SetErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}) // refusals are what is asked for
+			sub, err := c.NC.SubscribeSync(streams.InboxPrefix(r) + ".spoof")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.NC.FlushTimeout(5 * time.Second); err != nil {
+				t.Fatal(err)
+			}
+			ears = append(ears, ear{r, acc, sub})
+		}
+	}
+	// The ears hear: what the bus itself answers comes in.
+	for _, e := range ears {
+		if e.role == streams.RolePlacer && e.acc == streams.Ctrl {
+			if err := b[e.role].Ctrl.NC.PublishMsg(&nats.Msg{Subject: "$JS.API.STREAM.INFO." + streams.Acts, Reply: streams.InboxPrefix(e.role) + ".spoof"}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := e.sub.NextMsg(5 * time.Second); err != nil {
+				t.Fatalf("the placer does not hear the bus: %v", err)
+			}
+		}
+	}
+	for _, r := range roles {
+		for _, acc := range streams.AccountsOf(r) {
+			c := connOf(b[r], acc)
+			for _, e := range ears {
+				if e.role == r {
+					continue
+				}
+				if err := c.NC.Publish(streams.InboxPrefix(e.role)+".spoof", []byte(r)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := c.NC.FlushTimeout(5 * time.Second); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, e := range ears {
+		if m, err := e.sub.NextMsg(20 * time.Millisecond); err == nil {
+			t.Errorf("%s spoke into the inbox of %s in %s", m.Data, e.role, e.acc)
+		}
 	}
 }
