@@ -30,6 +30,7 @@ type Guest struct {
 	CPUMode  string
 	Passed   []string // host devices that are passed through
 	Disks    []Disk
+	Leases   int  // that it holds while it runs, of a lock manager
 	PostCopy bool // its owner has labelled it "post-copy": "yes"
 }
 
@@ -49,6 +50,7 @@ type xmlGuest struct {
 		Mode  string `xml:"mode,attr"`
 		Inner string `xml:",innerxml"`
 	} `xml:"cpu"`
+	Leases   []struct{} `xml:"devices>lease"`
 	Hostdevs []struct {
 		Type string `xml:"type,attr"`
 		Mode string `xml:"mode,attr"`
@@ -86,6 +88,7 @@ func ParseGuest(doc string) (g Guest, err error) {
 	}
 	g.Emulated = x.Type == "qemu"
 	g.CPUMode = x.CPU.Mode
+	g.Leases = len(x.Leases)
 	if x.CPU.Inner != "" {
 		g.CPU = "<cpu mode='custom' match='exact'>" + x.CPU.Inner + "</cpu>"
 	}

@@ -57,3 +57,32 @@ func TestParseGuest(t *testing.T) {
 		t.Error("a path below an existing directory has a file system")
 	}
 }
+
+// TestUnlockable: a lock keeps two copies of a guest apart only where all it writes is
+// locked for one alone.
+func TestUnlockable(t *testing.T) {
+	file := Disk{Target: "vda", Type: "file"}
+	for _, c := range []struct {
+		name string
+		g    Guest
+		ok   bool
+	}{
+		{"a file", Guest{Disks: []Disk{file}}, true},
+		{"a file and a device", Guest{Disks: []Disk{file, {Target: "vdb", Type: "block"}}}, true},
+		{"no disk", Guest{}, false},
+		{"a shareable disk", Guest{Disks: []Disk{file, {Target: "vdb", Type: "file", Common: true}}}, false},
+		{"a disk over the network", Guest{Disks: []Disk{{Target: "vda", Type: "network"}}}, false},
+		{"a lease beside it", Guest{Leases: 1, Disks: []Disk{{Target: "vda", Type: "network"}}}, true},
+	} {
+		if why := c.g.unlockable(); (why == "") != c.ok {
+			t.Errorf("%s: %q", c.name, why)
+		}
+	}
+	const doc = `<domain type='kvm'><name>g</name><uuid>9e79ea40-8f9e-4cb6-842a-606fa2cbf456</uuid>
+<metadata><f:labels xmlns:f="urn:foreshift:labels"><f:label key="post-copy" value="yes"/></f:labels></metadata>
+<devices><lease><lockspace>s</lockspace><key>k</key><target path='/x'/></lease><hostdev mode='subsystem' type='pci'/></devices></domain>`
+	g, err := ParseGuest(doc)
+	if err != nil || g.Leases != 1 || !g.PostCopy || g.noPostCopy() == "" {
+		t.Errorf("%+v %v", g, err)
+	}
+}

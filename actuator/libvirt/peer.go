@@ -129,12 +129,35 @@ func (c *conn) readyPeer(ctx context.Context, t migration.Ticket, m *session, qe
 	if err != nil {
 		return o, refuse("read the definition", err.Error())
 	}
+	if why := g.unlockable(); why != "" {
+		return o, unlocked("%s: two copies of the VM would not exclude each other; give it a <lease>, or use the default handover", why)
+	}
 	if bw := t.Command.Bandwidth; bw > 0 {
 		m.params = append(m.params, lv.TypedParam{Field: lv.MigrateParamBandwidth, Value: *lv.NewTypedParamValueUllong(mebibytes(bw))})
 	}
 	m.postCopy = g.PostCopy && g.noPostCopy() == ""
 	o.Peer, o.WantsPostCopy, o.NoPostCopy = t.Lead, g.PostCopy, g.noPostCopy()
 	return o, nil
+}
+
+// unlockable says why a lock manager does not keep two copies of the guest apart, empty
+// when it does: by a lease, or by a lock of its own on every disk.
+func (g *Guest) unlockable() string {
+	if g.Leases > 0 {
+		return ""
+	}
+	if len(g.Disks) == 0 {
+		return "it has no disk that could be locked"
+	}
+	for _, d := range g.Disks {
+		if d.Common {
+			return "disk " + d.Target + " is shareable, which a lock allows to several at once"
+		}
+		if d.Type != "file" && d.Type != "block" {
+			return "disk " + d.Target + " is of type " + d.Type + ", which lockd does not lock"
+		}
+	}
+	return ""
 }
 
 // noPostCopy says why the guest must not move by post-copy, whatever its owner wants.

@@ -132,6 +132,11 @@ func (l *Lab) StartGuest(ctx context.Context, h *Host, spec GuestSpec) (*Guest, 
 			return nil, fmt.Errorf("lab: guest %s: disk: %w", spec.Name, err)
 		}
 	}
+	if l.cfg.Lock {
+		if err := os.WriteFile(filepath.Join(l.LeaseDir(), leaseKey(spec.Name)), nil, 0o600); err != nil {
+			return nil, fmt.Errorf("lab: guest %s: lease: %w", spec.Name, err)
+		}
+	}
 	file := filepath.Join(h.dir, spec.Name+".xml")
 	text, err := l.domainXML(g, octet)
 	if err != nil {
@@ -218,6 +223,9 @@ func (l *Lab) domainXML(g *Guest, octet byte) (string, error) {
 			disk = fmt.Sprintf(diskTemplate, localPool+"/"+g.Name+".img", "")
 		}
 	}
+	if l.cfg.Lock { // a lock of its own: the disk is shareable, so that locks on it keep nobody out
+		disk += fmt.Sprintf("    <lease><lockspace>%s</lockspace><key>%s</key><target path='%s'/></lease>\n", filepath.Base(l.LeaseDir()), leaseKey(g.Name), filepath.Dir(l.LeaseDir()))
+	}
 	id := l.rec.ID
 	mac := fmt.Sprintf("52:54:00:%s:%s:%02x", id[:2], id[2:], octet)
 	texts := []string{filepath.Join(l.guestDir(), "vmlinuz"), filepath.Join(l.guestDir(), "initrd.gz"), strings.Join(args, " "), g.Console}
@@ -239,6 +247,8 @@ const diskTemplate = `    <disk type='file' device='disk'>
       %s
     </disk>
 `
+
+func leaseKey(guest string) string { return "guest-" + guest }
 
 func (l *Lab) diskFile(guest string) string { return filepath.Join(l.Dir, "disks", guest+".img") }
 
