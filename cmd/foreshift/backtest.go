@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/foreshift/foreshift/internal/replay"
+	"github.com/foreshift/foreshift/schemas"
 	"github.com/spf13/cobra"
 )
 
@@ -21,10 +23,12 @@ type backtestFlags struct {
 	copies []string
 	sweep  bool
 	json   bool
+	learn  bool
+	stream int
 	report string
 }
 
-func backtestCommand() *cobra.Command {
+func backtestCommand(at *place) *cobra.Command {
 	var o backtestFlags
 	c := &cobra.Command{
 		Use:   "backtest --traces FILE",
@@ -39,7 +43,7 @@ Settings of our placer follow the name: predictive:benefit=600,look=12,trigger=.
 --sweep tries several. Forecasts of a month of 140 VMs take some minutes of CPU;
 --forecasts keeps them for the next run.`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return o.run(c) },
+		RunE: func(c *cobra.Command, _ []string) error { return o.run(c, at) },
 	}
 	f := c.Flags()
 	f.StringSliceVar(&o.traces, "traces", nil, "CSV `file`s (.gz is read as it is) with columns vm, t, cpu_pct and, for sizes, cpu_cap_mhz or cores and mem_cap_mb")
@@ -54,6 +58,8 @@ Settings of our placer follow the name: predictive:benefit=600,look=12,trigger=.
 	f.StringVar(&o.Forecasts, "forecasts", "", "keep the forecasts in this `file`, and use what it holds")
 	f.IntVar(&o.Workers, "workers", 0, "threads; 0: as many as cores")
 	f.BoolVar(&o.sweep, "sweep", false, "try our placer with several least benefits and look-aheads as well")
+	f.IntVar(&o.stream, "from-stream", 0, "instead of --traces: the last `days` of the running fleet's own history")
+	f.BoolVar(&o.learn, "learn", false, "learn settings on the way, from tuned, timid and hasty ones, and with costs believed wrong by 3; needs --forecasts made before")
 	f.BoolVar(&o.json, "json", false, "print one JSON object on the last line")
 	f.StringVar(&o.report, "report", "", "write a page that shows it all to this HTML `file`")
 	return c
@@ -75,9 +81,9 @@ func sweep(policies []string) (out []string) {
 	return out
 }
 
-func (o *backtestFlags) run(c *cobra.Command) error {
-	if len(o.traces) == 0 {
-		return usageError{errors.New("--traces is missing: name a CSV file")}
+func (o *backtestFlags) run(c *cobra.Command, at *place) error {
+	if (len(o.traces) == 0) == (o.stream == 0) {
+		return usageError{errors.New("name CSV files with --traces, or days of the fleet's own history with --from-stream")}
 	}
 	var policies []string
 	for _, p := range o.Policies {
@@ -103,17 +109,58 @@ func (o *backtestFlags) run(c *cobra.Command) error {
 		days = append(days, d)
 	}
 	begun := processCPU()
-	h, err := replay.Load(o.traces)
+	h, err := o.history(c.Context(), at)
 	if err != nil {
 		return err
 	}
 	if err := h.Copies(days); err != nil {
 		return usageError{err}
 	}
+	if o.learn {
+		return o.runLearn(c, h, begun)
+	}
 	bar := newBar(c.ErrOrStderr())
 	o.Progress = bar.show
 	res, err := replay.Run(c.Context(), h, o.Options)
 	bar.end()
+	if err != nil {
+		return err
+	}
+	res.CPU = processCPU() - begun
+	if o.report != "" {
+		if err := writeWhole(o.report, res.HTML()); err != nil {
+			return fmt.Errorf("--report: %w", err)
+		}
+	}
+	if o.json {
+		return lastLine(c.OutOrStdout(), res)
+	}
+	return res.Table(c.OutOrStdout())
+}
+
+// history reads the traces, or the stream.
+func (o *backtestFlags) history(ctx context.Context, at *place) (*replay.History, error) {
+	if o.stream == 0 {
+		return replay.Load(o.traces)
+	}
+	steps, _, err := at.steps(ctx, o.stream)
+	if err != nil {
+		return nil, err
+	}
+	ids, err := at.namesOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names := map[schemas.VMID]string{}
+	for n, id := range ids {
+		names[id] = n
+	}
+	return replay.FromSteps(steps, names)
+}
+
+// runLearn compares learning with leaving settings alone.
+func (o *backtestFlags) runLearn(c *cobra.Command, h *replay.History, begun float64) error {
+	res, err := replay.Learn(c.Context(), h, o.Options, replay.LearnOptions{Every: 1, Window: 7, Start: replay.BadStarts(), Costs: 1. / 3})
 	if err != nil {
 		return err
 	}

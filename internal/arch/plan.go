@@ -56,6 +56,7 @@ var plan = map[string]room{
 	"internal/arch":       {},
 	"internal/explain":    {may: []string{"schemas"}, clean: true},
 	"internal/chart":      {},
+	"internal/history":    {may: []string{"schemas"}},
 	"internal/replay":     {may: []string{"schemas", "forecaster", "placer", "internal/chart"}},
 	"internal/cluster":    {may: []string{"schemas", "streams", "actuator/migration", "placer"}, clean: true},
 	"internal/sim":        {may: []string{"schemas", "internal/sim"}},

@@ -70,6 +70,15 @@ func newOurs(name string, h *History, set Settings) *ours {
 	return o
 }
 
+// setup is how long a move takes besides sending, s.
+const setup = 1
+
+// bandwidth makes the placer believe in a share of the speed that moves have. It must be
+// called before the first step.
+func (o *ours) bandwidth(share float64) {
+	o.fleet = fleet.New(fleet.Config{SiteBandwidth: schemas.BytesPerSecond(share * gibPerStep * (1 << 30) / stepSeconds), HostAge: 24 * time.Hour})
+}
+
 func hostID(b int32) schemas.HostID { return schemas.HostID(fmt.Sprintf("h%04d", b)) }
 
 // Decide implements [Policy].
@@ -187,7 +196,8 @@ func (o *ours) land(w *World, now schemas.Time) {
 		}
 		delete(o.fly, m.VM)
 		o.apply(now-1, &schemas.Outcome{Command: c.ID, VM: c.VM, Host: c.Destination, Source: c.Source, Destination: c.Destination, Time: now - 1,
-			Result: schemas.ResultSucceeded, RunsAt: c.Destination, Started: c.Issued, Predicted: c.Predicted})
+			Result: schemas.ResultSucceeded, RunsAt: c.Destination, Started: c.Issued, Predicted: c.Predicted,
+			Duration: schemas.Seconds(setup + stepSeconds*w.H.VMs[m.VM].GiB/gibPerStep), Downtime: 1000 * downtime, Volume: schemas.Bytes(w.H.VMs[m.VM].GiB * (1 << 30))})
 	}
 }
 
