@@ -63,7 +63,9 @@ func describe(b *strings.Builder, c *cobra.Command) {
 		fmt.Fprint(b, "```\n")
 	}
 	for _, sub := range c.Commands() {
-		describe(b, sub)
+		if c.Name() != "completion" { // one like the other, and help tells how each is loaded
+			describe(b, sub)
+		}
 	}
 }
 
