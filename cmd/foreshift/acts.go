@@ -32,7 +32,7 @@ func actCommand(at *place, use, short string, args cobra.PositionalArgs, fill fu
 		if at.json {
 			return object(c.OutOrStdout(), map[string]any{"act": a.Act, "id": a.ID, "sequence": seq})
 		}
-		fmt.Fprintf(c.OutOrStdout(), "%s: recorded as act %d; %s\n", strings.Join(append([]string{string(a.Act)}, args...), " "), seq, next)
+		fmt.Fprintf(c.OutOrStdout(), "%s: recorded as act %d; %s\n", strings.Join(append([]string{strings.TrimPrefix(c.CommandPath(), "foreshift ")}, args...), " "), seq, next)
 		return nil
 	}}
 	c.Flags().StringVar(&why, "why", "", "reason, for the record")

@@ -95,6 +95,10 @@ DIR/agent.conf, the configuration of foreshift-agent. Files that are there are n
 touched without --force.`,
 		Example: "foreshift config init control --dir ./control --nats nats://127.0.0.1:4222\nforeshift config init host --dir ./h1 --nats nats://127.0.0.1:4222 --host h1 --site here"}
 	c.RunE = func(c *cobra.Command, args []string) error {
+		var err error
+		if o.dir, err = filepath.Abs(o.dir); err != nil {
+			return err
+		}
 		files, err := o.files(c.Root(), at, args)
 		if err != nil {
 			return err
@@ -157,14 +161,14 @@ func (o inits) files(root *cobra.Command, at *place, what []string) ([]written, 
 		switch w {
 		case "control":
 			services = append(services, controlServices...)
-			settings["console"] = map[string]string{"tokens": consoleTokens}
+			settings["console"] = map[string]string{"tokens": o.data(consoleTokens)}
 			continue
 		case "host":
 		default:
 			return nil, usageError{fmt.Errorf("config init %q: want control, host or both", w)}
 		}
 		services = append(services, "actuator")
-		settings["actuator"] = map[string]string{"host": o.host, "uri": o.uri, "journal": journalDir}
+		settings["actuator"] = map[string]string{"host": o.host, "uri": o.uri, "journal": o.data(journalDir)}
 		s := conf.Settings{URL: at.url, Credentials: filepath.Join(o.dir, "agent"), Role: streams.RoleAgentOf(schemas.HostID(o.host)), Agent: o.host, OwnHost: schemas.HostID(o.host), Site: schemas.SiteID(o.site),
 			SharedPaths: o.shared, Hosts: []conf.Host{{ID: schemas.HostID(o.host), Site: schemas.SiteID(o.site), URI: o.uri}}}
 		text, err := s.TOML()
@@ -190,6 +194,15 @@ func (o inits) files(root *cobra.Command, at *place, what []string) ([]written, 
 		text += "\n" + config.Sample(c, name, set)
 	}
 	return append(files, written{toml, text}), nil
+}
+
+// data is where a service keeps what it writes: of an installed one below /var/lib, of
+// one that is tried out beside its configuration.
+func (o inits) data(installed string) string {
+	if o.dir == configDir {
+		return installed
+	}
+	return filepath.Join(o.dir, filepath.Base(installed))
 }
 
 // ports of /metrics and the page of services that are set up by "config init".

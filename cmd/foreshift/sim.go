@@ -34,8 +34,9 @@ what must happen. docs/SIMULATION.md says what is simulated and what is not.`,
 		Example: `  foreshift sim --seeds 50 --days 1 --faults all
   foreshift sim --without released-before-take-back
   foreshift sim --first 4711 --seeds 1 --days 1 --faults F1,F3,F8`,
-		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return o.run(c) },
+		Annotations: map[string]string{notRun: "minutes long, and run by the simulation's own tests"},
+		Args:        cobra.NoArgs,
+		RunE:        func(c *cobra.Command, _ []string) error { return o.run(c) },
 	}
 	f := c.Flags()
 	f.IntVar(&o.Seeds, "seeds", 20, "number of clusters, one seed each")

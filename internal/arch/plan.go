@@ -51,6 +51,7 @@ var plan = map[string]room{
 	"forecaster/lstm/train": {may: []string{"forecaster/lstm"}}, // a command
 
 	"internal/config":     {},
+	"internal/docs":       {},
 	"deploy":              {may: []string{"*"}},
 	"internal/service":    {may: []string{"schemas"}},
 	"internal/arch":       {},

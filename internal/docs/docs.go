@@ -95,7 +95,7 @@ func Parse(file, text string) (blocks []Block, faults []error) {
 }
 
 // roles that a name in a block may stand for.
-var roles = []string{"moved", "source", "destination", "plan", "page", "virsh", "token"}
+var roles = []string{"moved", "source", "destination", "plan", "page", "virsh", "port"}
 
 func heading(file, info string) (Block, error) {
 	b := Block{File: file, Names: map[string]string{}}

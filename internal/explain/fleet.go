@@ -93,7 +93,12 @@ func (f *Fleet) pressed(s *Story) {
 		}
 	}
 	answer := fmt.Sprintf("No: no host's pressure within a day is above the trigger of %s.", percent(f.Trigger))
-	if n > 0 {
+	switch {
+	case f.Hosts == 0:
+		answer = "Nobody knows: no host has reported yet."
+	case len(f.Pressures) == 0:
+		answer = "Nobody knows yet: no host has been judged. A VM is forecast within minutes of its first samples, and a host with its VMs."
+	case n > 0:
 		answer = fmt.Sprintf("%s above the trigger of %s within a day; moves are planned for what lies within the look-ahead.", plural(n, "host is", "hosts are"), percent(f.Trigger))
 	}
 	for _, x := range f.Shortfalls {

@@ -29,6 +29,9 @@ type VM struct {
 // Of tells the story of one VM.
 func Of(v VM) Story {
 	s := Story{Code: schemas.ReasonOK, Parts: []Part{}, Do: []string{}}
+	if c := v.Contention; c != nil && c.Host != "" && v.Host != "" && c.Host != v.Host {
+		v.Contention = nil // told of a host that it has left, and of no other yet
+	}
 	act := v.action()
 	switch {
 	case len(v.Running) > 1:
