@@ -2,11 +2,10 @@ package forecastaware
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"math"
-	"os"
 
+	"github.com/foreshift/foreshift/benchmarks/instance"
 	"github.com/foreshift/foreshift/benchmarks/pace"
 	"github.com/foreshift/foreshift/placer/search"
 )
@@ -23,21 +22,18 @@ type Options struct {
 
 // Report is what a search reached.
 type Report struct {
-	Objective               float64 `json:"objective"`
-	Initial                 float64 `json:"initial"`
-	LowerBound              float64 `json:"lower_bound"`    // see [LowerBound]
-	Unserved                float64 `json:"over_threshold"` // the objective less the price of the moves, core-slots
-	MemoryMoved             float64 `json:"memory_moved_gib"`
-	Moves                   int     `json:"moves"`
-	Limit                   int     `json:"moves_allowed"`
-	Evaluations             int     `json:"evaluations"`
-	EvaluationsPerCPUSecond float64 `json:"evaluations_per_cpu_second"`
-	CPUSeconds              float64 `json:"cpu_seconds"`
+	Objective   float64 `json:"objective"`
+	Initial     float64 `json:"initial"`
+	LowerBound  float64 `json:"lower_bound"`    // see [LowerBound]
+	Unserved    float64 `json:"over_threshold"` // the objective less the price of the moves, core-slots
+	MemoryMoved float64 `json:"memory_moved_gib"`
+	Moves       int     `json:"moves"`
+	Limit       int     `json:"moves_allowed"`
 	// Valid says that the moves, carried out one by one on the instance, broke no rule
 	// and led to the objective reported.
-	Valid  bool     `json:"valid"`
-	Seed   uint64   `json:"seed"`
-	Search pace.Log `json:"search"`
+	Valid bool   `json:"valid"`
+	Seed  uint64 `json:"seed"`
+	pace.Took
 }
 
 // cooling is in the objective's core-slots. It starts below the price of the smallest
@@ -73,17 +69,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		return rep, fmt.Errorf("forecast-aware: %s: the search counts %g, the check %g", o.Instance, rep.Objective, cost)
 	}
 	rep.Valid, rep.Objective = true, cost
-	if o.Out == "" {
-		return rep, nil
-	}
-	text, err := json.Marshal(moves)
-	if err == nil {
-		err = os.WriteFile(o.Out, append(text, '\n'), 0o644)
-	}
-	if err != nil {
-		return rep, fmt.Errorf("forecast-aware: write the moves: %w", err)
-	}
-	return rep, nil
+	return rep, instance.WriteJSON(o.Out, moves)
 }
 
 // Search finds moves on an instance that is valid; see [Options] for what bounds it.
@@ -91,21 +77,13 @@ func Run(ctx context.Context, o Options) (Report, error) {
 func Search(ctx context.Context, in *Instance, o Options) ([]Move, Report, error) {
 	p := newProblem(in)
 	rep := Report{Initial: p.objective(), Limit: in.K, Seed: o.Seed}
-	var began float64
-	if o.CPU != nil {
-		began = o.CPU()
-	}
 	bound, leave := p.relax()
 	rep.LowerBound = bound
 	p.begin(leave)
-	log, err := pace.Anneal(ctx, p, o.Seed, pace.Plan{
+	took, err := pace.Timed(ctx, p, o.Seed, pace.Plan{
 		Seconds: o.CPUSeconds, CPU: o.CPU, First: firstLeg, Shares: legShares, Repeat: o.Repeat,
 	}, cooling(p.objective()-bound, in.V))
-	rep.Search, rep.Evaluations = log, log.Used
-	if o.CPU != nil {
-		rep.CPUSeconds = o.CPU()
-		rep.EvaluationsPerCPUSecond = float64(log.Used) / max(rep.CPUSeconds-began, 1e-9)
-	}
+	rep.Took = took
 	p.tidy()
 	rep.Objective = p.objective()
 	moves := make([]Move, 0, len(p.moved))

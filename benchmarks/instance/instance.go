@@ -1,8 +1,8 @@
 // Package instance reads the files that published instances of placement problems
-// come in.
+// come in, and writes the answers to them.
 //
 // What comes in: a path. What goes out: the text, unpacked where the name ends in
-// .gz, or a JSON value decoded from it.
+// .gz, or a JSON value decoded from it; an answer, as a line of JSON in a file.
 //
 // What is promised: what is larger than [MaxBytes] once unpacked is refused before it
 // fills the memory, and a fault names the file and the line that it is in. What a
@@ -64,6 +64,21 @@ func ReadJSON(path string, into any) error {
 	}
 	if err := json.Unmarshal(text, into); err != nil {
 		return fmt.Errorf("%s, line %d: %w", path, Line(text, offset(err, len(text))), err)
+	}
+	return nil
+}
+
+// WriteJSON writes a value as one line, an answer to an instance; nowhere if path is empty.
+func WriteJSON(path string, v any) error {
+	if path == "" {
+		return nil
+	}
+	text, err := json.Marshal(v)
+	if err == nil {
+		err = os.WriteFile(path, append(text, '\n'), 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("write the answer: %w", err)
 	}
 	return nil
 }

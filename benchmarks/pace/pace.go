@@ -55,6 +55,29 @@ const pollEvery = 4096
 // worth less than one a little shorter.
 const spare = .02
 
+// Took is what a search took.
+type Took struct {
+	Evaluations             int     `json:"evaluations"`
+	EvaluationsPerCPUSecond float64 `json:"evaluations_per_cpu_second"`
+	CPUSeconds              float64 `json:"cpu_seconds"` // of the process until then
+	Search                  Log     `json:"search"`
+}
+
+// Timed is [Anneal] with what it took; times only where the plan has a clock.
+func Timed(ctx context.Context, p search.Annealable, seed uint64, plan Plan, s search.Schedule) (Took, error) {
+	began := 0.0
+	if plan.CPU != nil {
+		began = plan.CPU()
+	}
+	log, err := Anneal(ctx, p, seed, plan, s)
+	t := Took{Evaluations: log.Used, Search: log}
+	if plan.CPU != nil {
+		t.CPUSeconds = plan.CPU()
+		t.EvaluationsPerCPUSecond = float64(log.Used) / max(t.CPUSeconds-began, 1e-9)
+	}
+	return t, err
+}
+
 // run is a search under way.
 type run struct {
 	Plan

@@ -2,11 +2,10 @@ package rescheduling
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"os"
 	"strconv"
 
+	"github.com/foreshift/foreshift/benchmarks/instance"
 	"github.com/foreshift/foreshift/benchmarks/pace"
 	"github.com/foreshift/foreshift/placer/search"
 )
@@ -24,20 +23,17 @@ type Options struct {
 
 // Report is what a search reached.
 type Report struct {
-	Objective               int     `json:"objective"` // y: slots once the moves are done
-	Initial                 int     `json:"initial"`
-	Moves                   int     `json:"moves"`
-	Limit                   int     `json:"moves_allowed"`
-	FragmentRate            float64 `json:"fragment_rate"` // 1 - 16 y / free cores
-	UpperBound              int     `json:"upper_bound"`   // free cores / 16: no better y exists
-	Evaluations             int     `json:"evaluations"`
-	EvaluationsPerCPUSecond float64 `json:"evaluations_per_cpu_second"`
-	CPUSeconds              float64 `json:"cpu_seconds"`
+	Objective    int     `json:"objective"` // y: slots once the moves are done
+	Initial      int     `json:"initial"`
+	Moves        int     `json:"moves"`
+	Limit        int     `json:"moves_allowed"`
+	FragmentRate float64 `json:"fragment_rate"` // 1 - 16 y / free cores
+	UpperBound   int     `json:"upper_bound"`   // free cores / 16: no better y exists
 	// Valid says that the moves, carried out one by one on the snapshot, broke no rule
 	// and left the slots reported.
-	Valid  bool     `json:"valid"`
-	Seed   uint64   `json:"seed"`
-	Search pace.Log `json:"search"`
+	Valid bool   `json:"valid"`
+	Seed  uint64 `json:"seed"`
+	pace.Took
 }
 
 // The cooling: temperatures are in slots. price is what a moved VM counts as in the
@@ -70,17 +66,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		return rep, fmt.Errorf("rescheduling: %s: the search counts %d slots, the check %d", o.Snapshot, rep.Objective, y)
 	}
 	rep.Valid = true
-	if o.Out == "" {
-		return rep, nil
-	}
-	text, err := json.Marshal(moves)
-	if err == nil {
-		err = os.WriteFile(o.Out, append(text, '\n'), 0o644)
-	}
-	if err != nil {
-		return rep, fmt.Errorf("rescheduling: write the moves: %w", err)
-	}
-	return rep, nil
+	return rep, instance.WriteJSON(o.Out, moves)
 }
 
 // Search finds moves on a snapshot that is valid; see [Options] for what bounds it.
@@ -92,18 +78,10 @@ func Search(ctx context.Context, s *Snapshot, o Options) ([]Move, Report, error)
 	p := newProblem(s, o.Moves)
 	p.price = price
 	rep := Report{Initial: p.y, Limit: o.Moves, Seed: o.Seed}
-	var began float64
-	if o.CPU != nil {
-		began = o.CPU()
-	}
-	log, err := pace.Anneal(ctx, p, o.Seed, pace.Plan{
+	took, err := pace.Timed(ctx, p, o.Seed, pace.Plan{
 		Seconds: o.CPUSeconds, CPU: o.CPU, First: firstLeg, Shares: legShares, Repeat: o.Repeat,
 	}, cooling)
-	rep.Search, rep.Evaluations = log, log.Used
-	if o.CPU != nil {
-		rep.CPUSeconds = o.CPU()
-		rep.EvaluationsPerCPUSecond = float64(log.Used) / max(rep.CPUSeconds-began, 1e-9)
-	}
+	rep.Took = took
 	rep.Objective, rep.Moves = p.best.y, len(p.best.moves)
 	free := 0
 	for n, f := range newProblem(s, 0).free {
