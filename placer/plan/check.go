@@ -63,6 +63,10 @@ func (s *State) Check(act *schemas.Action) schemas.Reason {
 			ch.why = schemas.ReasonBudgetLink
 		}
 	}
+	if ch.why == schemas.ReasonOK && !c.must() && ch.gain.Benefit < s.minBenefit {
+		// A plan is kept while a move still brings most of the least; to begin it takes all.
+		ch.why = schemas.ReasonBelowMinimum
+	}
 	return s.explain(&ch)
 }
 

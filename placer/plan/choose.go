@@ -9,7 +9,8 @@ import (
 )
 
 // sticky is how much of the usual demands a move that is already planned must
-// still meet: a plan is kept unless another is clearly better.
+// still meet to stay planned: a plan is kept unless another is clearly better. To begin,
+// it must meet them whole.
 const sticky = .7
 
 // homesick is how many times the least benefit a move must bring that takes a VM back

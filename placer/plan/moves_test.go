@@ -55,6 +55,32 @@ func where(t *testing.T, w *fleettest.World, pl *schemas.Plan) map[schemas.HostI
 	return load
 }
 
+// A move that is planned stays so while it still brings most of the least benefit, so that
+// plans do not flap; it begins only once it brings all of it. One that nobody planned is
+// not planned for less.
+func TestPlannedStaysButDoesNotBegin(t *testing.T) {
+	w, p := threeHosts(), auto()
+	was := decide(t, w, p, 2000).Actions
+	if len(was) != 1 {
+		t.Fatalf("%d moves, want one", len(was))
+	}
+	for share, begins := range map[float64]bool{1.02: true, .85: false, .6: false} {
+		p.MinBenefit = was[0].Predicted.Gain.Benefit / share
+		f := fold(t, w, inputs(w))
+		if fresh := Prepare(f, p, cut(w)).Decide(search.Budget{}, 1).Plan; begins != (len(fresh.Actions) == 1) {
+			t.Errorf("at %g of the least a new plan has %d moves", share, len(fresh.Actions))
+		}
+		f.Memory.Plan, f.Memory.Step = was, w.Step()
+		s := Prepare(f, p, cut(w))
+		if kept := s.Decide(search.Budget{}, 1).Plan; (share > sticky) != (len(kept.Actions) == 1) {
+			t.Errorf("at %g of the least the plan keeps %d moves", share, len(kept.Actions))
+		}
+		if why := Prepare(f, p, cut(w)).Check(&was[0]); why.OK() != begins || !begins && why.Code != schemas.ReasonBelowMinimum {
+			t.Errorf("at %g of the least it begins: %v", share, why)
+		}
+	}
+}
+
 // No single move helps enough here: the other host is too full for either VM of the
 // pressed one, until one of its own makes room.
 func TestExchange(t *testing.T) {
