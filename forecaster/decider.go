@@ -46,6 +46,7 @@ type Decider struct {
 	joint    ensemble.Joint
 	models   versions
 	rows     []window.Row
+	scores   [schemas.NumResources]score
 	stats    Stats
 }
 
@@ -60,6 +61,7 @@ type vmState struct {
 	turn    bool // it is, in this issue
 	taught  bool // the heads have been shown the window it came with
 	track   pressure.Tracker
+	said    said
 	long    [schemas.NumResources]pressure.LongRun
 }
 
@@ -69,23 +71,24 @@ type Stats struct {
 	Closed    schemas.Step // newest closed step; 0 before the first
 	LagNs     int64        // from the end of the newest closed step to now
 	Folded    window.Counts
-	Steps     uint64 // steps messages made
-	Revisions uint64 // of them corrections
-	Known     uint64 // rows dropped because the history had them already
-	LostRaces uint64 // steps messages that another owner forestalled
-	Dropped   uint64 // rows or messages dropped at a bound
-	Forecasts uint64 // VMs forecast
-	Cold      uint64 // VMs forecast as the fleet is: too little history of their own
-	Absurd    uint64 // values that no demand can be, taken as missing
-	Stale     uint64 // VMs withheld: no fresh telemetry
-	NoData    uint64 // VMs withheld: CPU demand unknown
-	Widened   uint64 // VMs forecast with widened quantiles
-	Waiting   int    // VMs whose changed past the models have not been refitted to yet
-	Pressures uint64 // pressure events made
-	Models    uint64 // versions of learnt state taken over
-	Effects   uint64 // of moves, told
-	Unjudged  uint64 // moves of whose effect nothing can be said
-	Entries   int    // calendar entries and external series in force
+	Steps     uint64                     // steps messages made
+	Revisions uint64                     // of them corrections
+	Known     uint64                     // rows dropped because the history had them already
+	LostRaces uint64                     // steps messages that another owner forestalled
+	Dropped   uint64                     // rows or messages dropped at a bound
+	Forecasts uint64                     // VMs forecast
+	Cold      uint64                     // VMs forecast as the fleet is: too little history of their own
+	Absurd    uint64                     // values that no demand can be, taken as missing
+	Stale     uint64                     // VMs withheld: no fresh telemetry
+	NoData    uint64                     // VMs withheld: CPU demand unknown
+	Widened   uint64                     // VMs forecast with widened quantiles
+	Waiting   int                        // VMs whose changed past the models have not been refitted to yet
+	Pressures uint64                     // pressure events made
+	Models    uint64                     // versions of learnt state taken over
+	Effects   uint64                     // of moves, told
+	Unjudged  uint64                     // moves of whose effect nothing can be said
+	Live      [schemas.NumResources]Live // how good the forecasts have been lately
+	Entries   int                        // calendar entries and external series in force
 	Expanded  calendar.Counts
 }
 
@@ -129,6 +132,9 @@ func (d *Decider) SetLast(partition int, seq uint64) {
 // Stats gives the counters.
 func (d *Decider) Stats() Stats {
 	s := d.stats
+	for r := range s.Live {
+		s.Live[r] = d.scores[r].live()
+	}
 	s.VMs, s.Folded = d.store.Len(), d.acc.Counts
 	s.Entries, s.Expanded = d.future.book.Len(), d.future.book.Counts
 	if d.any {

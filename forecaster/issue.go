@@ -44,6 +44,7 @@ func (d *Decider) issue(outs []streams.Out, lease uint64) []streams.Out {
 	}
 	d.gather()
 	d.observe(upTo)
+	d.judge(upTo)
 	d.issued, d.made = upTo, true
 	history := 0
 	for _, v := range d.list {
@@ -310,6 +311,7 @@ func (d *Decider) send(outs []streams.Out, batches []*batch) []streams.Out {
 		}
 		for _, b := range batches[:n] {
 			for i, v := range b.vms {
+				d.remember(b.m, i, v)
 				m := d.pressure(v, &b.chances[i])
 				if d.vms[v.Slot].track.Publish(m, d.cfg.Base) {
 					d.stats.Pressures++

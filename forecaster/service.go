@@ -84,6 +84,7 @@ type gauges struct {
 	shared           *prometheus.GaugeVec
 	took             *prometheus.GaugeVec
 	members          prometheus.Gauge
+	coverage, miss   *prometheus.GaugeVec
 }
 
 func newGauges(r prometheus.Registerer) (*gauges, error) {
@@ -105,12 +106,14 @@ func newGauges(r prometheus.Registerer) (*gauges, error) {
 		partitions: many("partitions", "Partitions by how far they are here: owned, with full windows, taken by the models, ready, loading.", "stage"),
 		shared:     many("partition_events", "Since the start: partitions loaded, loads that failed, partitions given up, snapshots stored and not stored.", "what"),
 		took:       many("partition_seconds", "Duration of the last load of partitions: until forecast again, until the windows were full.", "what"),
+		coverage:   many("coverage_ratio", "Share of demand between the levels .1 and .9 of what was forecast a step before, of the last hour of steps; about 0.8 is right.", "resource"),
+		miss:       many("error_ratio", "Absolute error of the median a step ahead over demand, of the last hour of steps.", "resource"),
 		members:    one("members", "Forecasters that share the partitions, as this one sees it."),
 	}
 	if r == nil {
 		return g, nil
 	}
-	for _, c := range []prometheus.Collector{g.vms, g.lag, g.closed, g.entries, g.waiting, g.rows, g.made, g.withheld, g.partitions, g.shared, g.took, g.members} {
+	for _, c := range []prometheus.Collector{g.vms, g.lag, g.closed, g.entries, g.waiting, g.rows, g.made, g.withheld, g.partitions, g.shared, g.took, g.members, g.coverage, g.miss} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("gauges: %w", err)
 		}
@@ -124,6 +127,12 @@ func (g *gauges) set(s Stats) {
 	g.entries.Set(float64(s.Entries))
 	g.waiting.Set(float64(s.Waiting))
 	g.lag.Set(float64(s.LagNs) / 1e9)
+	for r, l := range s.Live {
+		if l.N > 0 {
+			g.coverage.WithLabelValues(schemas.Resource(r).String()).Set(l.Coverage)
+			g.miss.WithLabelValues(schemas.Resource(r).String()).Set(l.Error)
+		}
+	}
 	for k, v := range map[string]uint64{"taken": s.Folded.Rows, "late": s.Folded.Late, "too_late": s.Folded.TooLate,
 		"future": s.Folded.Future, "duplicate": s.Folded.Duplicate, "invalid": s.Folded.Invalid,
 		"full": s.Folded.Full, "standby": s.Folded.Standby, "known": s.Known, "dropped": s.Dropped, "absurd_values": s.Absurd} {

@@ -20,6 +20,7 @@ func (sh *shell) tick(ctx context.Context) {
 	// Decisions keep their cut; ours goes on.
 	cut := Cut{Now: now().UnixNano(), Seq: maps.Clone(sh.cut.Seq)}
 	sh.cut.Now = cut.Now
+	sh.seen.Store(&cut)
 	begun := time.Now()
 	outs := sh.Decider.Tick(cut)
 	sh.tickTime.Observe(time.Since(begun).Seconds())

@@ -67,6 +67,10 @@ func PermissionsOf(name string, a Account, hosts []schemas.HostID) (Permissions,
 		}
 		pub("$JS.API.CONSUMER.INFO."+Migrations+"."+d, "$JS.API.CONSUMER.MSG.NEXT."+Migrations+"."+d, "$JS.ACK."+Migrations+"."+d+".>", "$JS.ACK.*.*."+Migrations+"."+d+".>")
 	}
+	if in.found {
+		p.Subscribe = append(p.Subscribe, "$SRV.>")
+		pub(InboxPrefix(RoleInspector) + ".>")
+	}
 	pub(in.api...)
 	if in.admin {
 		pub("$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$O.>")

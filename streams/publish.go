@@ -51,6 +51,7 @@ func (b *Bus) message(o Out) (*nats.Msg, route, error) {
 	if o.ID != "" {
 		m.Header.Set(jetstream.MsgIDHeader, o.ID)
 	}
+	m.Header.Set(schemas.HeaderTrace, traceOf(o))
 	if o.Lease != 0 {
 		m.Header.Set(schemas.HeaderLease, strconv.FormatUint(o.Lease, 10))
 	}

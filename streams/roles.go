@@ -38,6 +38,7 @@ type access struct {
 	objects  []string // object stores it reads and writes
 	hears    []string // subjects it subscribes to without a stream
 	asks     []string // subjects of requests
+	found    bool     // answers `nats micro` of an inspector
 	durables bool     // works through its durable consumers of MIGRATIONS
 	api      []string // further subjects of the JetStream API
 	admin    bool     // makes and changes streams
@@ -76,11 +77,11 @@ var roles = []role{
 		Tel: {writes: []string{"metrics.%h", "capacity.host.%h", "capacity.link.*.*", "$KV.hosts.%h", "$KV.vms.*", "$KV.leases.>"}, gets: leases}}},
 	{RoleForecaster, "forecasts, and tells who outgrows its own allocation", false, map[Account]access{
 		Tel: {writes: []string{"steps.*", "forecasts.*", "pressure.vm.*.own_limit", "models.*.*", "$KV.leases.>"},
-			reads: []string{Metrics, Steps, External, Models, "KV_" + BucketVMs, "KV_" + BucketLeases}, objects: []string{ObjectSnapshots, ObjectModels}},
+			reads: []string{Metrics, Steps, External, Models, "KV_" + BucketVMs, "KV_" + BucketLeases}, objects: []string{ObjectSnapshots, ObjectModels}, found: true},
 		Ctrl: {writes: []string{"migrations.*.effect"}, reads: []string{Migrations}}}},
 	{RolePlacer, "decides what moves", true, map[Account]access{
 		Tel: {writes: []string{"pressure.vm.*.host_contention", "pressure.host.*", "benefit.*", "shortfall.*", "$KV.leases.>"},
-			reads: []string{Forecasts, Pressure, Capacity}, gets: leases, objects: []string{ObjectSnapshots}},
+			reads: []string{Forecasts, Pressure, Capacity}, gets: leases, objects: []string{ObjectSnapshots}, found: true},
 		Ctrl: {writes: []string{"migrations.*.command.*.*", "plans.*", "acts.heartbeat", "acts.policy", "$KV.policy.>"},
 			reads: []string{Migrations, Acts, Plans, "KV_" + BucketPolicy, "KV_" + BucketTunnels}}}},
 	{RoleActuatorID, "carries moves out on its host", true, map[Account]access{

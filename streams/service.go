@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -52,7 +53,8 @@ type shell struct {
 	ticks, outs, lost, failed prometheus.Counter
 	tickTime                  prometheus.Histogram
 
-	stored        chan struct{} // closed when no snapshot is on its way
+	seen          atomic.Pointer[Cut] // as of the last tick, for whoever asks
+	stored        chan struct{}       // closed when no snapshot is on its way
 	kept, unkept  prometheus.Counter
 	snapshotBytes prometheus.Gauge
 }
@@ -84,6 +86,15 @@ func (s *Service) Run(ctx context.Context) error {
 		stop()
 		wg.Wait()
 		<-sh.stored
+	}()
+	unannounce, err := sh.announce()
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.Name, err)
+	}
+	defer func() {
+		if err := unannounce(); err != nil {
+			sh.log.Debug("not taken off the list of services", "err", err)
+		}
 	}()
 	for _, in := range inputs {
 		wg.Add(1)

@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// shareOf waits until every part is held by exactly one of the members, each of whom
+// settled waits until every part is held by exactly one of the members, each of whom
 // holds what it should, and gives how many parts each has.
 func settled(t *testing.T, within time.Duration, shares ...*streams.Share) []int {
 	t.Helper()
@@ -19,6 +19,7 @@ func settled(t *testing.T, within time.Duration, shares ...*streams.Share) []int
 		count, holders, agreed := make([]int, len(shares)), map[int]int{}, true
 		for i, s := range shares {
 			v := s.View()
+			agreed = agreed && v.Members == len(shares)
 			for p := range v.Held {
 				if v.Held[p] != 0 {
 					count[i]++
@@ -101,7 +102,7 @@ func TestShareJoinCrashLeave(t *testing.T) {
 	}
 }
 
-// TestDivideMovesLittle: nobody has more than an even share, everything has an owner,
+// TestDivide: nobody has more than an even share, everything has an owner,
 // and the order of the members does not matter.
 func TestDivide(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
