@@ -210,3 +210,21 @@ func TestPeerAdopted(t *testing.T) {
 	}
 	r.at(vm, 1)
 }
+
+// TestNeitherHandoverNorLock: where a client may not lead the phases and nobody has
+// chosen peer to peer, nothing moves, and the refusal names both ways out.
+func TestNeitherHandoverNorLock(t *testing.T) {
+	t.Parallel()
+	r := newRigOf(t, sim.Config{Seed: 3, Hosts: 4, VMs: 16, Base: time.Second, NICBandwidth: 40e9, LinkBandwidth: 40e9, NoPhases: true})
+	r.host(0)
+	r.host(1)
+	vm := r.on(0)
+	r.beat()
+	c := r.command(vm, 0, 1)
+	r.send(c)
+	o := r.end(c.ID, 20*time.Second)
+	if o.Result == schemas.ResultSucceeded || o.Reason.Code != schemas.ReasonUnsafe || !strings.Contains(o.Reason.Detail, "--handover p2p") || !strings.Contains(o.Reason.Detail, "newer libvirt") {
+		t.Fatalf("%s: %s", o.Result, o.Reason)
+	}
+	r.at(vm, 0)
+}

@@ -98,3 +98,58 @@ func TestStallAborts(t *testing.T) {
 	}
 	t.Fatal("never given up")
 }
+
+// TestPostCopy: a transfer that comes to no end goes on by post-copy only where that is
+// safe and wanted; else it is given up, with both reasons.
+func TestPostCopy(t *testing.T) {
+	stalled := func(peer, may bool, refused string) (State, Observation, int64) {
+		now := int64(100e9)
+		s := Start(epoch, now+600e9, now, DefaultLimits())
+		s.Stage, s.Wait, s.Peer, s.MayPostCopy, s.NoPostCopy = Performing, Perform, peer, may, refused
+		o := Observation{Source: Running, Destination: Paused, Fence: epoch}
+		for i := range 60 {
+			o.Job = JobStats{Active: true, Round: 9, Total: 1e9, Processed: schemas.Bytes(1e9 + float64(i)*1e8), Remaining: 5e8, Speed: 1e8}
+			var acts []Action
+			if s, acts, _ = Next(s, o, now); len(acts) > 0 {
+				t.Fatalf("%v after %d s", acts, i)
+			}
+			if now += 1e9; now >= 100e9+int64(patience)-1e9 {
+				break
+			}
+		}
+		o.Job.Processed += 1e8
+		return s, o, now + 1e9
+	}
+	for _, x := range []struct {
+		name      string
+		peer, may bool
+		refused   string
+		verb      Verb
+		code      schemas.ReasonCode
+	}{
+		{"allowed, under a lock", true, true, "", PostCopy, ""},
+		{"not asked for", true, false, "", Abort, schemas.ReasonStalled},
+		{"asked for, between sites", true, false, "between sites", Abort, schemas.ReasonPostCopy},
+		{"asked for in a handover", false, false, "a paused handover", Abort, schemas.ReasonPostCopy},
+		{"allowed, and nobody leads but us", false, true, "", Abort, schemas.ReasonStalled},
+	} {
+		s, o, now := stalled(x.peer, x.may, x.refused)
+		s, acts, why := Next(s, o, now)
+		if len(acts) != 1 || acts[0].Verb != x.verb || why.Code != x.code {
+			t.Errorf("%s: %v %s, want %s %s", x.name, acts, why, x.verb, x.code)
+			continue
+		}
+		if x.verb != PostCopy {
+			continue
+		}
+		o.Abort = true
+		if _, acts, _ := Next(s, o, now+600e9); len(acts) != 0 {
+			t.Errorf("%v once the memory is on two hosts", acts)
+		}
+		o.Abort, o.NoWish = false, "libvirt says no" // then it has not begun
+		o.Job.Processed += 1e8
+		if _, acts, why := Next(s, o, now+1e9); len(acts) != 1 || acts[0].Verb != Abort || why.Code != schemas.ReasonPostCopy {
+			t.Errorf("after libvirt's refusal: %v %s", acts, why)
+		}
+	}
+}

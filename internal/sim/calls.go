@@ -16,6 +16,9 @@ const (
 	qemuVersion    = 10_000_002
 )
 
+// featureParams is VIR_DRV_FEATURE_MIGRATION_PARAMS: phases with typed parameters.
+const featureParams = 13
+
 // request is one call under way.
 type request struct {
 	d   *daemon
@@ -179,7 +182,7 @@ var connectCalls = map[rpc.Proc]handler{
 	rpc.ConnectClose: func(*request) error { return nil },
 	rpc.ConnectSupportsFeature: func(r *request) error {
 		f := r.in.I32()
-		r.out.Bool(features[f])
+		r.out.Bool(features[f] && !(r.d.f.cfg.NoPhases && f == featureParams))
 		return r.args()
 	},
 	rpc.ConnectGetType:    func(r *request) error { r.out.Str("QEMU"); return nil },

@@ -24,6 +24,7 @@ type Config struct {
 	NICBandwidth  schemas.BytesPerSecond // of every host, each way; default 1.25 GB/s
 	LinkRTT       schemas.Millis         // of the link between two sites; default 24 ms
 	PeakIn        int                    // steps from Start to the fleet's daily peak; default 120
+	NoPhases      bool                   // the daemons do not let a client lead a migration's phases
 	DiskLock      bool                   // the hosts lock disks and leases against each other, as with lockd
 	LocalDisks    bool                   // the VMs' disks lie on their hosts alone, not on shared storage
 	LocalSpace    schemas.Bytes          // of each host for them; default twice what all need together
