@@ -41,7 +41,6 @@ type actuator struct {
 	heard    int64 // truth: when the pause in force reached this process
 	busy     bool  // a command is being judged
 	waiting  []*delivery
-	tended   bool
 }
 
 // lifeBase is what a guest's counters were when it was first seen running here.
@@ -281,7 +280,6 @@ func (a *actuator) facts(m *message, c *schemas.Command, g *guest) migration.Fac
 // refuse puts the refusal on the VM's record.
 func (a *actuator) refuse(x *delivery, c *schemas.Command, g *guest, f migration.Facts, why schemas.Reason) {
 	a.w.say(a.name, g, "command %s refused: %s", c.ID, why)
-	a.w.counts.refused(why.Code)
 	a.record(&schemas.Outcome{Command: c.ID, Epoch: x.m.seq, VM: c.VM, Host: a.h.id, Source: c.Source, Destination: c.Destination, Time: schemas.Time(a.clock()),
 		Result: schemas.ResultRefused, Reason: why, SourceSeen: f.Source.String(), Predicted: c.Predicted}, func(ok bool) {
 		if !ok {

@@ -178,7 +178,7 @@ func (w *world) reported(d *drive, r schemas.Result) {
 			w.violate("I7", g, "epoch %d is told as a success: source %s, destination %s", d.s.Epoch, src.state, dst.state)
 		}
 	case schemas.ResultFailed:
-		if src.state != migration.Running && g.hurt == 0 && settled(src) || dst.state == migration.Running && settled(dst) {
+		if src.state != migration.Running && !src.foreign && g.hurt == 0 && settled(src) || dst.state == migration.Running && settled(dst) {
 			w.violate("I7", g, "epoch %d is told as a failure: source %s, destination %s", d.s.Epoch, src.state, dst.state)
 		}
 		if w.byHost[d.f.c.Destination].disk.flushed.recs[g.index].Released < d.s.Epoch {

@@ -33,10 +33,26 @@ func clean(t testing.TB, r *Result) {
 	}
 }
 
-// TestSameSeedSameHistory: a seed decides of everything.
+// number reads a number from the environment.
+func number(t testing.TB, name string, otherwise int) int {
+	t.Helper()
+	s := os.Getenv(name)
+	if s == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 {
+		t.Fatalf("%s=%q: want a number above 0", name, s)
+	}
+	return n
+}
+
+// TestSameSeedSameHistory: a seed decides of everything. FORESHIFT_SIM_SEEDS says how
+// many are simulated twice.
 func TestSameSeedSameHistory(t *testing.T) {
+	seeds := number(t, "FORESHIFT_SIM_SEEDS", 24)
 	for _, kind := range []string{"storm", "placer"} {
-		o := Options{First: 1, Seeds: 12, Days: .03, Faults: all(t), Kind: kind}
+		o := Options{First: 1, Seeds: (seeds + 1) / 2, Days: .05, Faults: all(t), Kind: kind}
 		a, b := simulate(t, o), simulate(t, o)
 		if a.Hash != b.Hash || a.Counts != b.Counts {
 			t.Errorf("%s: %s and %s, %+v and %+v", kind, a.Hash, b.Hash, a.Counts, b.Counts)
@@ -60,13 +76,7 @@ func TestQuietClusterMoves(t *testing.T) {
 // TestDays: clusters under all faults keep the invariants, and what is meant to happen
 // does. FORESHIFT_SIM_DAYS makes it the 50 of the pipeline, or any number.
 func TestDays(t *testing.T) {
-	n := 4
-	if s := os.Getenv("FORESHIFT_SIM_DAYS"); s != "" {
-		var err error
-		if n, err = strconv.Atoi(s); err != nil || n < 1 {
-			t.Fatalf("FORESHIFT_SIM_DAYS=%q: want a number of days", s)
-		}
-	}
+	n := number(t, "FORESHIFT_SIM_DAYS", 4)
 	r := simulate(t, Options{First: 1000, Seeds: n, Days: 1, Faults: all(t)})
 	clean(t, r)
 	c := r.Counts

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/foreshift/foreshift/actuator/migration"
 	"github.com/foreshift/foreshift/schemas"
 	"github.com/foreshift/foreshift/streams"
 )
@@ -20,7 +19,6 @@ type commander struct {
 	open   []bool   // by guest: a command has no end yet
 	sent   []int64  // by guest: when the last command went out
 	count  int
-	busy   bool
 }
 
 func newCommander(w *world, node int) *commander {
@@ -205,5 +203,3 @@ func (w *world) latest(is func(*fact) bool) *fact {
 	}
 	return nil
 }
-
-var _ = migration.Absent

@@ -76,13 +76,6 @@ func newDisk(w *world, guests int) *diskOf {
 // lose forgets what was not flushed.
 func (d *diskOf) lose() { d.written = d.written[:0] }
 
-func (d *diskOf) sync() {
-	for i := range d.written {
-		d.flushed.fold(&d.written[i])
-	}
-	d.written = d.written[:0]
-}
-
 var (
 	errDisk = errors.New("journal: no space left on device")
 	errDied = errors.New("the process died while it wrote")

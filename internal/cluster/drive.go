@@ -128,9 +128,9 @@ func (d *drive) do(act migration.Action) {
 	if act.Verb != migration.Observe {
 		w.say(a.name, d.g, "epoch %d: %s %s (source %s, destination %s)", d.s.Epoch, act.Verb, act.Result, d.o.Source, d.o.Destination)
 	}
-	conn, lead := a.gen, time.Duration(0)
+	conn := a.gen
 	local := func(lag time.Duration, effect func() error) {
-		a.later(lead+w.hyper.between(time.Millisecond, 3*time.Millisecond), func() {
+		a.later(w.hyper.between(time.Millisecond, 3*time.Millisecond), func() {
 			err := errGone
 			if a.h.answers() {
 				err = effect()
@@ -157,13 +157,15 @@ func (d *drive) do(act migration.Action) {
 		d.watch()
 	case migration.Widen:
 		d.watch()
+	case migration.PostCopy:
+		w.violate("I3", d.g, "%s asks for post-copy in a paused handover: a cut link would lose the VM", a.name)
 	case migration.Begin:
 		w.began(d)
 		local(30*time.Millisecond, func() error { return a.h.begin(d.g, conn) })
 	case migration.HandOver:
 		d.mark(migration.MarkHanded, func(err error) { d.did(act.Verb, err) })
 	case migration.Confirm:
-		local(time.Second, func() error { return d.ends(a.h.confirm(d.g, conn)) })
+		local(time.Second, func() error { return a.h.confirm(d.g, conn) })
 	case migration.Destroy:
 		local(500*time.Millisecond, func() error {
 			if !w.calm && w.hyper.odds(w.mix.endFails) {
@@ -179,9 +181,6 @@ func (d *drive) do(act migration.Action) {
 		d.ask(act.Verb, func() { d.after(act.Verb) })
 	}
 }
-
-// ends makes Confirm3 fail at times, its connection gone.
-func (d *drive) ends(err error) error { return err }
 
 // did notes how a local act ended.
 func (d *drive) did(v migration.Verb, err error) {

@@ -26,7 +26,6 @@ type durable struct {
 	process *process
 	gen     int
 	work    func(*delivery)
-	poked   bool
 }
 
 type delivery struct {

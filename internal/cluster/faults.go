@@ -280,7 +280,6 @@ func (w *world) meddle(d dice) {
 		}
 		c := g.at(at)
 		c.foreign = true
-		g.hurt = w.now
 		g.set(at, migration.Paused, "somebody pauses it")
 		w.after(d.between(5*time.Second, 3*time.Minute), func() {
 			if c.state == migration.Paused && c.foreign {

@@ -91,6 +91,7 @@ func (g *guest) set(h *host, to migration.Copy, what string) {
 			g.w.after(g.w.hyper.between(500*time.Millisecond, 6*time.Second), func() {
 				if c.state == migration.Running && c.spoilt {
 					g.set(h, migration.Absent, "the guest was spoilt by its transfer: QEMU ends")
+					g.hurt = g.w.now // if a copy is left: without one that was the violation
 				}
 			})
 		}

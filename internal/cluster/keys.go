@@ -67,11 +67,6 @@ func (k *keyring) genuine(s schemas.Signed) error {
 	return k.auth.CommandAt(s, 0, primitive)
 }
 
-// actuator says whether the host's own actuator says it.
-func (k *keyring) actuator(h schemas.HostID, s schemas.Signed, now int64) error {
-	return k.auth.ActuatorAt(h, s, schemas.Time(now), primitive)
-}
-
 // event says whether a decider may believe a message of a stream.
 func (k *keyring) event(m *message) error {
 	switch {

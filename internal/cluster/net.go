@@ -5,13 +5,12 @@ import "time"
 // network joins the nodes with the servers of NATS, and the hosts with each other.
 // Whatever goes over it may be lost, come twice, late, or out of order.
 type network struct {
-	w       *world
-	up      []int64 // by node: nothing reaches NATS from it until then
-	down    []int64 // by node: nothing reaches it from NATS until then
-	clocks  []int64 // by node: how far its clock is ahead, ns
-	pairs   []int64 // by host*hosts+host: the link that memory travels is cut until then
-	hosts   int
-	present int
+	w      *world
+	up     []int64 // by node: nothing reaches NATS from it until then
+	down   []int64 // by node: nothing reaches it from NATS until then
+	clocks []int64 // by node: how far its clock is ahead, ns
+	pairs  []int64 // by host*hosts+host: the link that memory travels is cut until then
+	hosts  int
 }
 
 func newNetwork(w *world, nodes, hosts int) *network {

@@ -23,14 +23,12 @@ const (
 // one that holds the lease decides, or both that believe it.
 type placerNode struct {
 	process
-	d      *placer.Decider
-	cut    streams.Cut
-	ready  bool
-	busy   bool // a tick's messages are being published
-	until  int64
-	term   uint64 // revision of the lease
-	twin   *twin
-	failed bool // its last plan was not stored
+	d     *placer.Decider
+	cut   streams.Cut
+	busy  bool // a tick's messages are being published
+	until int64
+	term  uint64 // revision of the lease
+	twin  *twin
 }
 
 // lease is the key in the bucket of leases.
@@ -72,7 +70,7 @@ func (p *placerNode) start() {
 		return
 	}
 	p.gen++
-	p.up, p.stopped, p.ready, p.busy, p.until, p.twin, p.failed = true, 0, false, false, 0, nil, false
+	p.up, p.stopped, p.busy, p.until, p.twin = true, 0, false, 0, nil
 	p.d, p.cut = d, streams.Cut{Seq: map[string]uint64{}}
 	p.later(w.net.between(100*time.Millisecond, 2*time.Second), p.catchUp)
 }
@@ -107,7 +105,6 @@ func (p *placerNode) catchUp() {
 		st.follow(&p.process, from+1, wanted, func() bool { return p.busy }, p.take)
 	}
 	w.say(p.name, nil, "has caught up")
-	p.ready = true
 	p.later(lookEvery, p.look)
 	p.later(w.acts.between(time.Hour, 2*time.Hour), p.snapshot)
 }

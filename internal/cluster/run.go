@@ -65,8 +65,7 @@ type Counts struct {
 	Faults      [lastFault + 1]int `json:"faults"` // by number
 }
 
-func (c *Counts) fault(n int)                  { c.Faults[n]++ }
-func (c *Counts) refused(_ schemas.ReasonCode) {}
+func (c *Counts) fault(n int) { c.Faults[n]++ }
 
 func (c *Counts) outcome(r schemas.Result) {
 	switch r {
