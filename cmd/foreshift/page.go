@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/foreshift/foreshift/console/live"
@@ -30,6 +31,16 @@ func (o *consoleOptions) flags(c *cobra.Command) {
 	f.BoolVar(&o.open, "open", false, "let everybody who reaches the page look on; acts need an operator's token all the same")
 	f.StringSliceVar(&o.names, "host-name", nil, "`name` under which a proxy reaches the page; those of loopback are known")
 	f.BoolVar(&o.secure, "secure-cookies", false, "the page is reached through a proxy with TLS only")
+}
+
+// frugal keeps the console's own process small: most of what it reads is garbage once
+// it is folded, and a collector that waits for as much garbage as there is live data
+// would double it. Who sets GOGC or GOMEMLIMIT decides himself.
+func frugal() {
+	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetGCPercent(25)
+		debug.SetMemoryLimit(115 << 20)
+	}
 }
 
 // addConsole puts the console on mux; what it gives keeps it up to date until ctx ends.
