@@ -3,18 +3,15 @@ package main
 import (
 	"context"
 	"fmt"
-	"maps"
 	"math"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
-	"github.com/foreshift/foreshift/forecaster/calendar"
+	"github.com/foreshift/foreshift/console/agenda"
 	"github.com/foreshift/foreshift/schemas"
 	"github.com/foreshift/foreshift/streams"
-	"github.com/nats-io/nuid"
 	"github.com/spf13/cobra"
 )
 
@@ -47,10 +44,10 @@ func (e *entryFlags) add(c *cobra.Command) {
 func (e *entryFlags) entry() (*schemas.Calendar, *time.Location, error) {
 	out := &schemas.Calendar{Class: e.class, Zone: e.zone}
 	var err error
-	if out.Match, err = parseMatch(e.match); err != nil {
+	if out.Match, err = agenda.ParseMatch(e.match); err != nil {
 		return nil, nil, usageError{err}
 	}
-	if out.Expected, err = parseExpected(e.expect); err != nil {
+	if out.Expected, err = agenda.ParseExpected(e.expect); err != nil {
 		return nil, nil, usageError{err}
 	}
 	zone, err := time.LoadLocation(e.zone)
@@ -58,65 +55,6 @@ func (e *entryFlags) entry() (*schemas.Calendar, *time.Location, error) {
 		return nil, nil, usageError{fmt.Errorf("--zone %q is not known: give a name of the IANA database, such as Europe/Berlin", e.zone)}
 	}
 	return out, zone, nil
-}
-
-func parseMatch(list []string) (map[string]string, error) {
-	out := map[string]string{}
-	for _, s := range list {
-		k, v, ok := strings.Cut(s, "=")
-		if !ok || k == "" {
-			return nil, fmt.Errorf("match %q: want label=value, such as tier=web", s)
-		}
-		out[strings.TrimSpace(k)] = strings.TrimSpace(v)
-	}
-	return out, nil
-}
-
-// parseExpected reads "cpu=+40%", "memory=-.1" or "+40 %".
-func parseExpected(list []string) (map[string]schemas.Ratio, error) {
-	out := map[string]schemas.Ratio{}
-	for _, s := range list {
-		name, text, ok := strings.Cut(s, "=")
-		if !ok {
-			name, text = schemas.CPU.String(), s
-		}
-		text = strings.TrimSpace(text)
-		number, isPercent := strings.CutSuffix(text, "%")
-		v, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
-		if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
-			return nil, fmt.Errorf("expect %q: want resource=change, such as cpu=+40%% or cpu=.4", s)
-		}
-		if isPercent {
-			v /= 100
-		}
-		if v < -1 {
-			return nil, fmt.Errorf("expect %q: demand cannot fall by more than all of it", s)
-		}
-		name = strings.TrimSpace(name)
-		known := slices.ContainsFunc(resources(), func(r schemas.Resource) bool { return r.String() == name })
-		if !known {
-			return nil, fmt.Errorf("expect %q: resource %q is none of cpu, memory, net, disk", s, name)
-		}
-		out[name] = schemas.Ratio(v)
-	}
-	return out, nil
-}
-
-func resources() []schemas.Resource {
-	return []schemas.Resource{schemas.CPU, schemas.Memory, schemas.Net, schemas.Disk}
-}
-
-// when reads a time of the command line; one without a zone is in the one given.
-func when(s string, zone *time.Location) (time.Time, error) {
-	if t, err := time.Parse(time.RFC3339, s); err == nil {
-		return t, nil
-	}
-	for _, layout := range []string{"2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02"} {
-		if t, err := time.ParseInLocation(layout, s, zone); err == nil {
-			return t, nil
-		}
-	}
-	return time.Time{}, fmt.Errorf("time %q: want \"2026-11-27 09:00\" (in --zone) or 2026-11-27T09:00:00+01:00", s)
 }
 
 func calendarAdd(at *place) *cobra.Command {
@@ -131,7 +69,7 @@ func calendarAdd(at *place) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			begin, err := when(start, zone)
+			begin, err := agenda.When(start, zone)
 			if err != nil {
 				return usageError{fmt.Errorf("--start: %w", err)}
 			}
@@ -140,7 +78,7 @@ func calendarAdd(at *place) *cobra.Command {
 			case end != "" && length != 0:
 				return usageError{fmt.Errorf("--end and --for say the same: give one of them")}
 			case end != "":
-				if finish, err = when(end, zone); err != nil {
+				if finish, err = agenda.When(end, zone); err != nil {
 					return usageError{fmt.Errorf("--end: %w", err)}
 				}
 			case length == 0:
@@ -148,10 +86,10 @@ func calendarAdd(at *place) *cobra.Command {
 			}
 			entry.ID, entry.Name, entry.Repeat = id, args[0], repeat
 			if entry.ID == "" {
-				entry.ID = idOf(args[0])
+				entry.ID = agenda.IDOf(args[0])
 			}
 			entry.Start, entry.End = schemas.At(begin), schemas.At(finish)
-			if err := checkEntry(entry); err != nil {
+			if err := agenda.Check(entry); err != nil {
 				return usageError{err}
 			}
 			if err := publishCalendar(c.Context(), at, []*schemas.Calendar{entry}); err != nil {
@@ -160,7 +98,7 @@ func calendarAdd(at *place) *cobra.Command {
 			if at.json {
 				return object(c.OutOrStdout(), entry)
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%s: %s\n", entry.ID, nextText(entry, schemas.At(time.Now())))
+			fmt.Fprintf(c.OutOrStdout(), "%s: %s\n", entry.ID, agenda.NextText(entry, schemas.At(time.Now())))
 			return nil
 		}}
 	e.add(c)
@@ -173,33 +111,6 @@ func calendarAdd(at *place) *cobra.Command {
 	return c
 }
 
-// idOf makes a token of a name.
-func idOf(name string) string {
-	var b strings.Builder
-	for _, r := range strings.ToLower(name) {
-		switch {
-		case r >= 'a' && r <= 'z' || r >= '0' && r <= '9':
-			b.WriteRune(r)
-		case b.Len() > 0 && !strings.HasSuffix(b.String(), "-"):
-			b.WriteByte('-')
-		}
-	}
-	s := strings.Trim(b.String()[:min(48, b.Len())], "-")
-	if s == "" {
-		return "entry-" + schemas.HashJSON(name)
-	}
-	return s
-}
-
-// checkEntry finds out here what the forecaster would refuse later.
-func checkEntry(e *schemas.Calendar) error {
-	if err := e.Validate(); err != nil {
-		return fmt.Errorf("calendar entry %s: %w", e.ID, err)
-	}
-	_, err := calendar.Compile(e)
-	return err
-}
-
 func publishCalendar(ctx context.Context, at *place, entries []*schemas.Calendar) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -208,12 +119,7 @@ func publishCalendar(ctx context.Context, at *place, entries []*schemas.Calendar
 		return err
 	}
 	defer bus.Close()
-	for k, e := range entries {
-		if _, err := bus.Publish(ctx, streams.Out{Subject: streams.SubjectCalendar(e.ID), ID: nuid.Next(), Msg: e}); err != nil {
-			return fmt.Errorf("entry %s (%d of %d; those before it are in force): %w", e.ID, k+1, len(entries), err)
-		}
-	}
-	return nil
+	return agenda.Publish(ctx, bus, entries)
 }
 
 // readCalendar gives the entries in force, in order of their next occurrence, and
@@ -237,7 +143,7 @@ func readCalendar(ctx context.Context, at *place, now schemas.Time) ([]*schemas.
 		}
 	}
 	slices.SortStableFunc(out, func(a, b *schemas.Calendar) int {
-		if x, y := nextStart(a, now), nextStart(b, now); x != y {
+		if x, y := agenda.Next(a, now), agenda.Next(b, now); x != y {
 			if x < y {
 				return -1
 			}
@@ -246,36 +152,6 @@ func readCalendar(ctx context.Context, at *place, now schemas.Time) ([]*schemas.
 		return strings.Compare(a.ID, b.ID)
 	})
 	return out, nil
-}
-
-func nextStart(e *schemas.Calendar, now schemas.Time) schemas.Time {
-	if ev, err := calendar.Compile(e); err == nil {
-		if s, ok := ev.Next(now); ok {
-			return s.Start
-		}
-	}
-	return math.MaxInt64
-}
-
-// nextText says when an entry takes place next, in its own zone.
-func nextText(e *schemas.Calendar, now schemas.Time) string {
-	ev, err := calendar.Compile(e)
-	if err != nil {
-		return "refused: " + err.Error()
-	}
-	s, ok := ev.Next(now)
-	if !ok {
-		return "over"
-	}
-	zone, err := time.LoadLocation(e.Zone)
-	if err != nil {
-		zone = time.UTC
-	}
-	text := s.Start.Std().In(zone).Format("Mon 2006-01-02 15:04 MST") + " for " + strings.TrimSuffix(s.End.Sub(s.Start).String(), "0s")
-	if s.Start <= now {
-		return "now, since " + text
-	}
-	return text
 }
 
 func calendarList(c *cobra.Command, at *place) error {
@@ -291,7 +167,7 @@ func calendarList(c *cobra.Command, at *place) error {
 		}
 		rows := []row{}
 		for _, e := range entries {
-			n := nextStart(e, now)
+			n := agenda.Next(e, now)
 			if n == math.MaxInt64 {
 				n = 0
 			}
@@ -306,7 +182,7 @@ func calendarList(c *cobra.Command, at *place) error {
 	rows := [][]string{{"ID", "NAME", "CLASS", "VMS", "EXPECTED", "NEXT", "REPEAT"}}
 	for _, e := range entries {
 		rule, _, _ := strings.Cut(e.Repeat, "\n")
-		rows = append(rows, []string{e.ID, e.Name, orDash(e.Class), matchText(e.Match), expectedText(e.Expected), nextText(e, now), orDash(rule)})
+		rows = append(rows, []string{e.ID, e.Name, orDash(e.Class), agenda.MatchText(e.Match), agenda.ExpectedText(e.Expected), agenda.NextText(e, now), orDash(rule)})
 	}
 	return table(c.OutOrStdout(), rows...)
 }
@@ -316,30 +192,6 @@ func orDash(s string) string {
 		return "-"
 	}
 	return s
-}
-
-func matchText(m map[string]string) string {
-	if len(m) == 0 {
-		return "all"
-	}
-	var out []string
-	for _, k := range slices.Sorted(maps.Keys(m)) {
-		out = append(out, k+"="+m[k])
-	}
-	return strings.Join(out, ",")
-}
-
-func expectedText(m map[string]schemas.Ratio) string {
-	var out []string
-	for _, r := range resources() {
-		if v, ok := m[r.String()]; ok {
-			out = append(out, fmt.Sprintf("%s %+.0f %%", r, 100*float64(v)))
-		}
-	}
-	if len(out) == 0 {
-		return "to be learnt"
-	}
-	return strings.Join(out, ", ")
 }
 
 func calendarRemove(at *place) *cobra.Command {
@@ -386,7 +238,7 @@ func calendarImport(at *place) *cobra.Command {
 				return fmt.Errorf("%w; give the path of an .ics file", err)
 			}
 			defer f.Close()
-			entries, skipped, err := readICS(f, defaults, zone)
+			entries, skipped, err := agenda.ReadICS(f, defaults, zone)
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
@@ -410,9 +262,9 @@ func calendarImport(at *place) *cobra.Command {
 			for _, e := range entries {
 				next := "cancelled: removed"
 				if !e.Removed {
-					next = nextText(e, now)
+					next = agenda.NextText(e, now)
 				}
-				rows = append(rows, []string{e.ID, e.Name, orDash(e.Class), matchText(e.Match), expectedText(e.Expected), next})
+				rows = append(rows, []string{e.ID, e.Name, orDash(e.Class), agenda.MatchText(e.Match), agenda.ExpectedText(e.Expected), next})
 			}
 			if err := table(w, rows...); err != nil {
 				return err

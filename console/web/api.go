@@ -32,6 +32,9 @@ func (s *Server) apiRoutes(mux *http.ServeMux) {
 		mux.Handle("GET "+pattern, s.guard(s.get(get)))
 	}
 	mux.Handle("POST /api/acts", s.guard(s.postAct))
+	mux.Handle("POST /api/calendar", s.guard(s.postEntry))
+	mux.Handle("POST /api/calendar/import", s.guard(s.postImport))
+	mux.Handle("POST /api/calendar/{id}/remove", s.guard(s.postRemove))
 }
 
 // missing is an error of who asks: answered with 404.

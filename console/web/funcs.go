@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/foreshift/foreshift/console"
+	"github.com/foreshift/foreshift/console/agenda"
 	"github.com/foreshift/foreshift/console/live"
 	"github.com/foreshift/foreshift/internal/chart"
 	"github.com/foreshift/foreshift/internal/explain"
@@ -33,7 +34,7 @@ func (s *Server) funcs() template.FuncMap {
 			}
 			return "–"
 		},
-		"meter": meter, "effects": effects,
+		"meter": meter, "matchText": agenda.MatchText, "expectedText": agenda.ExpectedText, "effects": effects,
 		"words": func(s string) string { return strings.ReplaceAll(s, "_", " ") },
 		"safe":  func(b []byte) template.HTML { return template.HTML(b) }, // charts only: they escape what comes from outside
 	}

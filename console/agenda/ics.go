@@ -1,4 +1,4 @@
-package main
+package agenda
 
 import (
 	"fmt"
@@ -19,11 +19,11 @@ const (
 	maxICSEvents = 2048
 )
 
-// readICS makes calendar entries of the events of an iCalendar file. Ids follow from
+// ReadICS makes calendar entries of the events of an iCalendar file. Ids follow from
 // the events' UIDs, so that a second import replaces the first. Changed instances of
 // a recurring event (RECURRENCE-ID) become entries of their own and are taken out of
 // it. What cannot be used is told in skipped.
-func readICS(r io.Reader, defaults *schemas.Calendar, zone *time.Location) (entries []*schemas.Calendar, skipped []string, err error) {
+func ReadICS(r io.Reader, defaults *schemas.Calendar, zone *time.Location) (entries []*schemas.Calendar, skipped []string, err error) {
 	limited := &io.LimitedReader{R: r, N: maxICS + 1}
 	file, err := ics.ParseCalendar(limited)
 	if limited.N <= 0 {
@@ -45,7 +45,7 @@ func readICS(r io.Reader, defaults *schemas.Calendar, zone *time.Location) (entr
 		case e.Removed:
 			err = e.Validate()
 		default:
-			err = checkEntry(e)
+			err = Check(e)
 		}
 		if err != nil {
 			skipped = append(skipped, fmt.Sprintf("%s: %v", nameOf(ev), err))
@@ -67,7 +67,7 @@ func readICS(r io.Reader, defaults *schemas.Calendar, zone *time.Location) (entr
 		for _, t := range changed[uid] {
 			entries[k].Repeat += "\nEXDATE:" + t.UTC().Format("20060102T150405Z")
 		}
-		if err := checkEntry(entries[k]); err != nil {
+		if err := Check(entries[k]); err != nil {
 			return nil, nil, fmt.Errorf("event %s with %d changed instances: %w", entries[k].Name, len(changed[uid]), err)
 		}
 	}
@@ -153,12 +153,12 @@ func own(ev *ics.VEvent, e *schemas.Calendar) (err error) {
 		e.Class = strings.ToLower(strings.TrimSpace(c))
 	}
 	if m := property(ev, "X-FORESHIFT-MATCH"); m != "" {
-		if e.Match, err = parseMatch(strings.Split(m, ",")); err != nil {
+		if e.Match, err = ParseMatch(strings.Split(m, ",")); err != nil {
 			return fmt.Errorf("X-FORESHIFT-MATCH: %w", err)
 		}
 	}
 	if x := property(ev, "X-FORESHIFT-EXPECTED"); x != "" {
-		if e.Expected, err = parseExpected(strings.Split(x, ",")); err != nil {
+		if e.Expected, err = ParseExpected(strings.Split(x, ",")); err != nil {
 			return fmt.Errorf("X-FORESHIFT-EXPECTED: %w", err)
 		}
 	}
