@@ -196,11 +196,19 @@ func writeWhole(path string, b []byte) error {
 type bar struct {
 	w    io.Writer
 	on   bool
+	line bool // a line each time, for a program
 	last time.Time
 }
 
+// A program that runs a backtest sets the variable to be told the progress, a line
+// each time.
+const (
+	envProgress  = "FORESHIFT_PROGRESS_LINES"
+	progressLine = "progress %d of %d"
+)
+
 func newBar(w io.Writer) *bar {
-	b := &bar{w: w}
+	b := &bar{w: w, line: os.Getenv(envProgress) != ""}
 	if f, ok := w.(*os.File); ok {
 		if st, err := f.Stat(); err == nil {
 			b.on = st.Mode()&os.ModeCharDevice != 0
@@ -210,6 +218,10 @@ func newBar(w io.Writer) *bar {
 }
 
 func (b *bar) show(done, total int) {
+	if b.line && (done == total || time.Since(b.last) > 200*time.Millisecond) {
+		b.last = time.Now()
+		fmt.Fprintf(b.w, progressLine+"\n", done, total) // who does not listen misses nothing else
+	}
 	if !b.on || done < total && time.Since(b.last) < 200*time.Millisecond {
 		return
 	}

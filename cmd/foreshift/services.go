@@ -174,7 +174,7 @@ func serviceOf(name string, at *place, o serviceOptions, bus *streams.Bus, mux *
 		return func(ctx context.Context) error { return streams.Record(ctx, bus, log) }, nil
 	case "console":
 		frugal()
-		tokens, keep, err := addConsole(mux, o.console, at.state, bus, o.base, log)
+		tokens, keep, err := addConsole(mux, o.console.on(at.url), at.state, bus, o.base, log)
 		if err == nil {
 			log.Info("sign in with a token of this file", "tokens", tokens.Path())
 		}

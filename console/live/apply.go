@@ -2,6 +2,7 @@ package live
 
 import (
 	"slices"
+	"time"
 
 	"github.com/foreshift/foreshift/console"
 	"github.com/foreshift/foreshift/placer/fleet"
@@ -21,9 +22,13 @@ func (m *Model) Apply(e streams.Event) {
 	case *schemas.CapacityHost:
 		m.capacity(x)
 	case *schemas.CapacityLink:
-		m.links[policy.LinkOf(x.A, x.B)] = x
-	case *schemas.Tunnel:
-		m.tunnels[policy.LinkOf(x.A, x.B)] = x
+		// An agent that measures the same link does not know who uses it: the word of
+		// the tunnel's role goes first while it is fresh.
+		key := policy.LinkOf(x.A, x.B)
+		if old := m.links[key]; old != nil && old.Shared && !x.Shared && x.Time.Sub(old.Time) < tunnelSilent {
+			return
+		}
+		m.links[key] = x
 	case *schemas.Forecasts:
 		m.forecasts(x, schemas.Time(e.Time))
 	case *schemas.Steps:
@@ -73,6 +78,9 @@ func (m *Model) Apply(e streams.Event) {
 	}
 	m.bump()
 }
+
+// tunnelSilent is how long the role of a tunnel may be silent: it speaks every 2 s.
+const tunnelSilent = 15 * time.Second
 
 // tell gives the placer's own fold an event; what it refuses, the placer has put
 // among the dead letters.

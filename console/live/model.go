@@ -50,7 +50,6 @@ type Model struct {
 	hosts      map[schemas.HostID]*host
 	vms        map[schemas.VMID]*vm
 	links      map[policy.Link]*schemas.CapacityLink
-	tunnels    map[policy.Link]*schemas.Tunnel
 	shortfalls map[schemas.SiteID]*schemas.Shortfall
 	moves      map[schemas.CommandID]*console.Move
 	order      []*console.Move // by epoch
@@ -73,7 +72,7 @@ func New(base time.Duration) *Model {
 	return &Model{
 		base: base, changed: make(chan struct{}),
 		hosts: map[schemas.HostID]*host{}, vms: map[schemas.VMID]*vm{},
-		links: map[policy.Link]*schemas.CapacityLink{}, tunnels: map[policy.Link]*schemas.Tunnel{},
+		links:      map[policy.Link]*schemas.CapacityLink{},
 		shortfalls: map[schemas.SiteID]*schemas.Shortfall{}, moves: map[schemas.CommandID]*console.Move{}, progress: map[schemas.CommandID]*schemas.Progress{},
 		words: fleet.New(fleet.Config{Base: base}), calendar: map[string]*schemas.Calendar{}, names: map[schemas.HostID]schemas.HostID{},
 		feeds: map[string]*Feed{},

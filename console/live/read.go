@@ -187,8 +187,7 @@ type Link struct {
 	A, B     schemas.SiteID
 	Measured *schemas.CapacityLink // nil: never
 	Stale    bool
-	Tunnel   *schemas.Tunnel // nil: none is known
-	Moves    []console.Move  // under way
+	Moves    []console.Move // under way
 }
 
 // linkFresh is the age up to which the placer believes a link's measurement.
@@ -196,7 +195,7 @@ const linkFresh = 5 * time.Minute
 
 func (m *Model) link(a, b schemas.SiteID, now schemas.Time) Link {
 	key := policy.LinkOf(a, b)
-	l := Link{A: key.A, B: key.B, Measured: m.links[key], Tunnel: m.tunnels[key]}
+	l := Link{A: key.A, B: key.B, Measured: m.links[key]}
 	l.Stale = l.Measured == nil || now.Sub(l.Measured.Time) > linkFresh
 	for _, mv := range slices.Backward(m.order) {
 		if mv.Outcome != nil {

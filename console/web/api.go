@@ -32,6 +32,8 @@ func (s *Server) apiRoutes(mux *http.ServeMux) {
 		mux.Handle("GET "+pattern, s.guard(s.get(get)))
 	}
 	mux.Handle("POST /api/acts", s.guard(s.postAct))
+	mux.Handle("POST /api/backtest", s.guard(s.postBacktest))
+	mux.Handle("POST /api/backtest/stop", s.guard(s.postStop))
 	mux.Handle("POST /api/calendar", s.guard(s.postEntry))
 	mux.Handle("POST /api/calendar/import", s.guard(s.postImport))
 	mux.Handle("POST /api/calendar/{id}/remove", s.guard(s.postRemove))

@@ -167,7 +167,10 @@ type bar struct {
 }
 
 // use is how a link is used.
-type use struct{ Bars []bar }
+type use struct {
+	Bars  []bar
+	Waits []string // moves that must not start yet, and why
+}
 
 // linkUse divides a link: what other traffic takes, what each move may use, the rest.
 func linkUse(l live.Link) use {
@@ -186,15 +189,19 @@ func linkUse(l live.Link) use {
 		at += v
 	}
 	add("s-other", float64(l.Measured.Bandwidth-l.Measured.Free), "other traffic "+rate(l.Measured.Bandwidth-l.Measured.Free))
-	if l.Tunnel != nil {
+	if l.Measured.Shared {
 		names := map[schemas.VMID]string{}
 		for i := range l.Moves {
 			names[l.Moves[i].Command.VM] = l.Moves[i].Command.Name
 		}
-		for i, x := range l.Tunnel.Shares {
+		for i, x := range l.Measured.Shares {
 			name := names[x.VM]
 			if name == "" {
 				name = short(x.VM)
+			}
+			if x.Waits {
+				u.Waits = append(u.Waits, name+" waits: "+reason(x.Reason))
+				continue
 			}
 			add([]string{"s-move", "s-move2"}[i%2], float64(x.Rate), name+" "+rate(x.Rate))
 		}

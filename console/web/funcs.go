@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -34,7 +35,7 @@ func (s *Server) funcs() template.FuncMap {
 			}
 			return "–"
 		},
-		"meter": meter, "matchText": agenda.MatchText, "expectedText": agenda.ExpectedText, "effects": effects,
+		"base": filepath.Base, "meter": meter, "matchText": agenda.MatchText, "expectedText": agenda.ExpectedText, "effects": effects,
 		"words": func(s string) string { return strings.ReplaceAll(s, "_", " ") },
 		"safe":  func(b []byte) template.HTML { return template.HTML(b) }, // charts only: they escape what comes from outside
 	}

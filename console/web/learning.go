@@ -1,7 +1,6 @@
 package web
 
 import (
-	"fmt"
 	"html/template"
 	"maps"
 	"slices"
@@ -121,12 +120,4 @@ func (s *Server) about(r *request) *sheet {
 func (s *Server) calendarPage(r *request) *sheet {
 	d := map[string]any{"Entries": s.entries(r.now)}
 	return &sheet{title: "Calendar", nav: "calendar", regions: []region{{"cal-form", "cal-form", d}, {"cal-list", "cal-list", d}}}
-}
-
-func (s *Server) backtest(r *request) *sheet {
-	return &sheet{title: "Backtest", nav: "backtest", regions: []region{{"backtest", "backtest", nil}}}
-}
-
-func (s *Server) planOf(r *request) *sheet {
-	return notFound("plans", fmt.Sprintf("No plan %.80q is kept here.", r.PathValue("plan")), "The newest plan is on the page of plans.")
 }

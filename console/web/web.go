@@ -54,10 +54,14 @@ type Config struct {
 	// Compare makes the plan that would have been made without a forecast; nil where
 	// that cannot be had.
 	Compare func(context.Context, *schemas.Plan) (*schemas.Plan, error)
-	Version string
-	Log     *slog.Logger
-	Now     func() time.Time // nil: the clock
-	Stop    <-chan struct{}  // closed when it is to stop: open pages are let go
+	// Backtest runs one; nil where none can be run. TraceDir holds the files that it may
+	// be given; empty: none.
+	Backtest Backtest
+	TraceDir string
+	Version  string
+	Log      *slog.Logger
+	Now      func() time.Time // nil: the clock
+	Stop     <-chan struct{}  // closed when it is to stop: open pages are let go
 }
 
 // Server serves the console.
@@ -66,6 +70,8 @@ type Server struct {
 	log      *slog.Logger
 	pages    *template.Template
 	sessions sessions
+	compared comparisons
+	trials   trials
 	streams  chan struct{} // a place each for the event streams open at a time
 	stopped  <-chan struct{}
 	stamp    string // of the assets, so that a browser takes new ones
@@ -120,6 +126,7 @@ func (s *Server) Routes(mux *http.ServeMux) {
 	} {
 		mux.Handle("GET "+pattern, s.guard(s.page(p)))
 	}
+	mux.Handle("GET /backtest/report", s.guard(s.report))
 	mux.Handle("GET /find", s.guard(s.find))
 	mux.Handle("GET /login", s.guard(func(w http.ResponseWriter, r *http.Request) { s.login(w, r, "", http.StatusOK) }))
 	mux.Handle("POST /login", s.guard(s.signIn))

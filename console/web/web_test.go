@@ -37,6 +37,20 @@ type testSite struct {
 	placer *streams.Bus
 	server *embedded.Server
 	http   *httptest.Server
+	asked  BacktestAsk
+	trial  chan error // ends the backtest that runs
+}
+
+// backtest stands in for the real one, which takes minutes.
+func (s *testSite) backtest(ctx context.Context, ask BacktestAsk, progress func(done, total int)) ([]byte, string, error) {
+	s.asked = ask
+	progress(3, 10)
+	select {
+	case err := <-s.trial:
+		return []byte("<p>the report</p>"), "the table", err
+	case <-ctx.Done():
+		return nil, "", ctx.Err()
+	}
 }
 
 func serve(t *testing.T, open bool) *testSite {
@@ -53,7 +67,14 @@ func serve(t *testing.T, open bool) *testSite {
 	bus := streamstest.Connect(t, server, streams.RoleOperator)
 	stop := make(chan struct{})
 	s := &testSite{t: t, model: live.New(time.Minute), bus: bus, placer: streamstest.Connect(t, server, streams.RolePlacer), server: server}
-	w, err := New(Config{Model: s.model, Bus: bus, Tokens: tokens, Open: open, Log: slog.New(slog.DiscardHandler), Stop: stop, Version: "test"})
+	traces := t.TempDir()
+	if err := os.WriteFile(filepath.Join(traces, "month.csv"), []byte("vm,t,cpu_pct\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.trial = make(chan error)
+	w, err := New(Config{TraceDir: traces, Backtest: s.backtest, Compare: func(context.Context, *schemas.Plan) (*schemas.Plan, error) {
+		return &schemas.Plan{ID: "alone", Before: 7}, nil
+	}, Model: s.model, Bus: bus, Tokens: tokens, Open: open, Log: slog.New(slog.DiscardHandler), Stop: stop, Version: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
