@@ -65,7 +65,7 @@ func (d *Destination) Prepare(ctx context.Context, t migration.Ticket, o migrati
 	}
 	qemu, err := d.h.version(ctx, c)
 	if err == nil {
-		err = fit(o.XML, qemu)
+		_, err = fit(o.XML, qemu)
 	}
 	if err != nil {
 		c.close()

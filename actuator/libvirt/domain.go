@@ -130,16 +130,16 @@ func (g *Guest) Fit(qemu uint64) schemas.Reason {
 	return schemas.Reason{}
 }
 
-// fit is Fit as an error of a call.
-func fit(doc string, qemu uint64) error {
+// fit reads a definition, with Fit as an error of a call.
+func fit(doc string, qemu uint64) (Guest, error) {
 	g, err := ParseGuest(doc)
 	if err != nil {
-		return refuse("read the definition", err.Error())
+		return g, refuse("read the definition", err.Error())
 	}
 	if why := g.Fit(qemu); !why.OK() {
-		return &migration.Refusal{Why: why}
+		return g, &migration.Refusal{Why: why}
 	}
-	return nil
+	return g, nil
 }
 
 // sharedPools are the types of storage pools that several hosts see alike.

@@ -43,7 +43,7 @@ func TestParseGuest(t *testing.T) {
 		t.Error(why)
 	}
 	var r *migration.Refusal
-	if err := fit(guestXML, 7_002_000); !errors.As(err, &r) || migration.HowOf(err) != migration.Refused {
+	if _, err := fit(guestXML, 7_002_000); !errors.As(err, &r) || migration.HowOf(err) != migration.Refused {
 		t.Errorf("as an error: %v", err)
 	}
 	if _, err := ParseGuest("<domain"); err == nil {

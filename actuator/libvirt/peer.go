@@ -111,23 +111,20 @@ func (c *conn) readyPeer(ctx context.Context, t migration.Ticket, m *session, qe
 	if m.events, err = c.listen(ctx, vm); err != nil {
 		return o, err
 	}
-	disks, err := c.local(ctx, vm)
+	live, err := call(ctx, c, "live definition of "+vm.String(), c.lim.Quick, func() (string, error) { return c.l.DomainGetXMLDesc(m.dom, 0) })
+	if err != nil {
+		return o, err
+	}
+	g, err := fit(live, qemu)
+	if err != nil {
+		return o, err
+	}
+	disks, err := c.local(ctx, m.dom, &g)
 	if err != nil {
 		return o, err
 	}
 	if len(disks) > 0 {
 		return o, unfit("disk %s is on local storage: it goes along in the default handover only", disks[0].Target)
-	}
-	live, err := call(ctx, c, "live definition of "+vm.String(), c.lim.Quick, func() (string, error) { return c.l.DomainGetXMLDesc(m.dom, 0) })
-	if err != nil {
-		return o, err
-	}
-	if err := fit(live, qemu); err != nil {
-		return o, err
-	}
-	g, err := ParseGuest(live)
-	if err != nil {
-		return o, refuse("read the definition", err.Error())
 	}
 	if why := g.unlockable(); why != "" {
 		return o, unlocked("%s: two copies of the VM would not exclude each other; give it a <lease>, or use the default handover", why)

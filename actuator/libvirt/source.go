@@ -56,10 +56,6 @@ func (s *Source) Begin(ctx context.Context, t migration.Ticket) (migration.Offer
 func begin(ctx context.Context, c *conn, t migration.Ticket, qemu uint64) (o migration.Offer, m *session, err error) {
 	vm := t.VM()
 	m = &session{c: c, epoch: t.Epoch}
-	if o.Disks, err = c.local(ctx, vm); err != nil {
-		return o, nil, err
-	}
-	m.flags, m.params = phaseFlags(o.Disks), copied(o.Disks)
 	if m.dom, err = c.lookup(ctx, vm); err != nil {
 		return o, nil, err
 	}
@@ -70,12 +66,15 @@ func begin(ctx context.Context, c *conn, t migration.Ticket, qemu uint64) (o mig
 	if err != nil {
 		return o, nil, err
 	}
-	if err := fit(live, qemu); err != nil {
+	g, err := fit(live, qemu)
+	if err != nil {
 		return o, nil, err
 	}
-	if g, err := ParseGuest(live); err == nil {
-		o.WantsPostCopy = g.PostCopy
+	if o.Disks, err = c.local(ctx, m.dom, &g); err != nil {
+		return o, nil, err
 	}
+	o.WantsPostCopy = g.PostCopy
+	m.flags, m.params = phaseFlags(o.Disks), copied(o.Disks)
 	// The definition that will stay at the destination is this one's, not the live
 	// one's. A transient VM has none.
 	persistent, err := call(ctx, c, "definition of "+vm.String(), c.lim.Quick, func() (string, error) {

@@ -27,21 +27,8 @@ func unfit(format string, args ...any) error {
 
 // local gives the disks of a VM that have to be copied along, or says why they
 // cannot be.
-func (c *conn) local(ctx context.Context, vm schemas.VMID) ([]schemas.DiskCopy, error) {
-	dom, err := c.lookup(ctx, vm)
-	if err != nil {
-		return nil, err
-	}
-	doc, err := call(ctx, c, "definition of "+vm.String(), c.lim.Quick, func() (string, error) { return c.l.DomainGetXMLDesc(dom, 0) })
-	if err != nil {
-		return nil, err
-	}
-	g, err := ParseGuest(doc)
-	if err != nil {
-		return nil, refuse("read the definition", err.Error())
-	}
+func (c *conn) local(ctx context.Context, dom lv.Domain, g *Guest) (out []schemas.DiskCopy, err error) {
 	var pools []pool
-	var out []schemas.DiskCopy
 	for i, d := range g.Disks {
 		if d.Type != "file" || d.Common {
 			continue // block, network and volume disks, and those in common use, are there on every host or libvirt refuses
