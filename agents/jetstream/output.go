@@ -17,6 +17,7 @@ import (
 	"github.com/influxdata/telegraf/plugins/outputs"
 	"github.com/influxdata/telegraf/selfstat"
 
+	"github.com/foreshift/foreshift/agents/spool"
 	"github.com/foreshift/foreshift/schemas"
 	"github.com/foreshift/foreshift/streams"
 )
@@ -38,6 +39,8 @@ type Output struct {
 	OwnHost     string            `toml:"own_host"`
 	LeaseTTL    config.Duration   `toml:"lease_ttl"`
 	Timeout     config.Duration   `toml:"timeout"`
+	Spool       string            `toml:"spool"`
+	SpoolSize   config.Size       `toml:"spool_size"`
 	Probes      map[string]string `toml:"probes"`
 	Log         telegraf.Logger   `toml:"-"`
 
@@ -54,9 +57,10 @@ type Output struct {
 	swept   int64
 	links   map[linkKey]*link
 	spare   []*gather
-	rows    int // waiting, in all gathers
+	rows    int         // waiting, in all gathers
+	ring    *spool.Ring // nil: none
 
-	ignored, broken, overtaken, lost, sent selfstat.Stat
+	ignored, broken, overtaken, lost, sent, spooled, unspooled selfstat.Stat
 }
 
 // vmEntry is what bucket vms holds of a VM as far as this agent put it there.
@@ -114,6 +118,12 @@ func (o *Output) Init() error {
 		}
 		o.Agent = name
 	}
+	if o.Spool != "" && len(errs) == 0 {
+		var err error
+		if o.ring, err = spool.Open(o.Spool, int64(o.SpoolSize)); err != nil {
+			bad("spool: %w", err)
+		}
+	}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
@@ -129,6 +139,7 @@ func (o *Output) Init() error {
 	o.ctx, o.stop = context.WithCancel(context.Background())
 	stat := func(name string) selfstat.Stat { return selfstat.Register(Name, name, map[string]string{}) }
 	o.ignored, o.broken, o.overtaken, o.lost, o.sent = stat("ignored"), stat("broken"), stat("incomplete"), stat("lost"), stat("messages")
+	o.spooled, o.unspooled = stat("spooled"), stat("spool_dropped")
 	if o.connect == nil {
 		o.connect = o.dial
 	}
@@ -174,12 +185,15 @@ func (o *Output) Write(metrics []telegraf.Metric) error {
 	}
 	o.bound()
 	if err := o.reach(); err != nil {
-		return err
+		return o.keep(err)
 	}
 	ctx, cancel := context.WithTimeout(o.ctx, time.Duration(o.Timeout))
 	defer cancel()
+	if err := o.unspool(ctx); err != nil {
+		return o.keep(err)
+	}
 	if err := o.flush(ctx, false); err != nil {
-		return err
+		return o.keep(err)
 	}
 	return o.flushLinks(ctx)
 }
@@ -199,6 +213,9 @@ func (o *Output) Close() error {
 	}
 	o.bus.Close()
 	o.bus = nil
+	if o.ring != nil {
+		err = errors.Join(err, o.ring.Close())
+	}
 	return err
 }
 
@@ -292,6 +309,6 @@ func (o *Output) bound() {
 
 func init() {
 	outputs.Add(Name, func() telegraf.Output {
-		return &Output{Role: "agent", LeaseTTL: config.Duration(10 * time.Second), Timeout: config.Duration(20 * time.Second)}
+		return &Output{Role: "agent", LeaseTTL: config.Duration(10 * time.Second), Timeout: config.Duration(20 * time.Second), SpoolSize: 256 << 20}
 	})
 }

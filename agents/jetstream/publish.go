@@ -13,10 +13,10 @@ import (
 	"github.com/foreshift/foreshift/streams"
 )
 
-// flush publishes the gathers that are due, in rounds: the oldest of every host,
-// then the next. A host's state moves on when all messages of its gather are
-// acknowledged; until then the next Write makes the same ones again.
-func (o *Output) flush(ctx context.Context, all bool) error {
+// rounds sends the gathers that are due: the oldest of every host, then the next. A
+// host's state moves on when all messages of its gather are acknowledged, or in the
+// spool; until then the next Write makes the same ones again.
+func (o *Output) rounds(all bool, send func([]*draft, []streams.Out) error) error {
 	for {
 		var round []*draft
 		var outs []streams.Out
@@ -40,17 +40,23 @@ func (o *Output) flush(ctx context.Context, all bool) error {
 		if len(round) == 0 {
 			return nil
 		}
-		err := o.bus.PublishAsync(ctx, outs)
-		if err == nil {
-			for _, d := range round {
-				o.commit(d)
-			}
-			continue
-		}
-		if err := o.oneByOne(ctx, round); err != nil {
+		if err := send(round, outs); err != nil {
 			return err
 		}
 	}
+}
+
+// flush publishes the gathers that are due.
+func (o *Output) flush(ctx context.Context, all bool) error {
+	return o.rounds(all, func(round []*draft, outs []streams.Out) error {
+		if err := o.bus.PublishAsync(ctx, outs); err != nil {
+			return o.oneByOne(ctx, round)
+		}
+		for _, d := range round {
+			o.commit(d)
+		}
+		return nil
+	})
 }
 
 // oneByOne publishes again after a failure, and so finds out which messages
