@@ -235,7 +235,7 @@ func TestFindsTheBest(t *testing.T) {
 		if in.V <= 6 {
 			try(0)
 		}
-		moves, r, err := Search(context.Background(), in, Options{Repeat: cooled(30000), Seed: 1})
+		moves, r, err := Search(context.Background(), in, Options{Repeat: cooled(200000), Seed: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
