@@ -15,7 +15,7 @@ import (
 func benchPlan() *cobra.Command {
 	o := placement.Options{}
 	var fleet string
-	var jsonOut bool
+	var out traceFlags
 	c := &cobra.Command{
 		Use:   "plan --fleet HOSTSxVMS",
 		Short: "Measure the placer on a made-up fleet, beside a balancer and an integer programme",
@@ -40,7 +40,10 @@ plans that often again. Times are CPU-seconds of this process.`,
 			if err != nil {
 				return err
 			}
-			if jsonOut {
+			if err := out.keep(c, r); err != nil {
+				return err
+			}
+			if out.json {
 				return lastLine(c.OutOrStdout(), r)
 			}
 			return planTable(c.OutOrStdout(), r)
@@ -56,7 +59,8 @@ plans that often again. Times are CPU-seconds of this process.`,
 	f.Float64Var(&o.Gap, "gap", .1, "the balancer's tolerated `gap` between the fullest and the emptiest host")
 	f.Float64Var(&o.ILP, "ilp-seconds", 0, "CPU-`seconds` for the integer programme; 0 leaves it out")
 	f.Uint64Var(&o.Seed, "seed", 1, "seed of the fleet and of the search")
-	f.BoolVar(&jsonOut, "json", false, "print one JSON object on the last line")
+	f.BoolVar(&out.json, "json", false, "print one JSON object on the last line")
+	f.StringVar(&out.record, "record", "", "append the figures as a line of JSON to this `file`")
 	return c
 }
 
