@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,6 +25,9 @@ type Config struct {
 	Log        *slog.Logger
 	Registry   prometheus.Registerer
 	Ready      func()
+
+	// Gateway makes the role keep this end of the tunnel too; nil: it only shares out.
+	Gateway *Gateway
 }
 
 // tickEvery is how often the link is looked at anew: well below the two seconds in which
@@ -44,6 +48,15 @@ func (c *Config) Validate() error {
 		if c.Site == c.Peer {
 			errs = append(errs, fmt.Errorf("peer: %q is the site itself; a link joins two", c.Peer))
 		}
+	}
+	if c.Gateway != nil {
+		if c.Rate <= 0 || c.Site == "" {
+			errs = append(errs, errors.New("a gateway needs both sites and the rate to which the link is shaped"))
+		}
+		if _, _, err := net.SplitHostPort(c.Gateway.Endpoint); err != nil {
+			errs = append(errs, fmt.Errorf("endpoint %q: want HOST:PORT, where the peer reaches this gateway", c.Gateway.Endpoint))
+		}
+		errs = append(errs, c.Gateway.Plane.Validate())
 	}
 	if c.Rate < 0 {
 		errs = append(errs, fmt.Errorf("rate: %g bytes/s is below 0", float64(c.Rate)))
@@ -112,7 +125,17 @@ func Run(ctx context.Context, bus *streams.Bus, cfg Config) error {
 	}()
 	d := &decider{ledger: share.NewLedger(cfg.ledger()), lease: lease.Revision, see: met.see}
 	svc := &streams.Service{Name: "tunnel", Bus: bus, Decider: d, Inputs: Inputs(), TickEvery: tickEvery, Active: lease.Held, Log: cfg.Log, Registry: cfg.Registry, Ready: cfg.Ready}
-	return svc.Run(ctx)
+	if cfg.Gateway == nil {
+		return svc.Run(ctx)
+	}
+	kept := make(chan error, 1)
+	go func() {
+		defer stop() // without its end of the tunnel the role is none
+		kept <- runGateway(ctx, bus, cfg, lease.Held)
+	}()
+	err = svc.Run(ctx)
+	stop()
+	return errors.Join(err, <-kept)
 }
 
 // metrics are the role's gauges.

@@ -326,8 +326,7 @@ func (o *serviceOptions) validate(name string) (faults config.Faults) {
 		}
 	}
 	if name == "tunnel" {
-		cfg := o.tunnel.config()
-		if err := cfg.Validate(); err != nil {
+		if _, err := o.tunnel.config(""); err != nil {
 			bad("site", o.tunnel.site, err.Error())
 		}
 	}

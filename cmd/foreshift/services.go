@@ -201,7 +201,10 @@ func serviceOf(name string, at *place, o serviceOptions, bus *streams.Bus, mux *
 		}
 		return a.Run, nil
 	case "tunnel":
-		cfg := o.tunnel.config()
+		cfg, err := o.tunnel.config(at.state)
+		if err != nil {
+			return nil, usageError{err}
+		}
 		cfg.Log, cfg.Registry = log, registry
 		return func(ctx context.Context) error { return tunnel.Run(ctx, bus, cfg) }, nil
 	}

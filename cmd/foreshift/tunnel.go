@@ -44,7 +44,7 @@ func tunnelCommand(at *place) *cobra.Command {
 		at.watchable(&cobra.Command{Use: "show LINK", Short: "One link, and what each of its moves may use", Args: cobra.ExactArgs(1), RunE: show}))
 	run := serviceCommand(at, "tunnel", &serviceOptions{})
 	run.Use = "run"
-	c.AddCommand(run)
+	c.AddCommand(run, tunnelRotateCommand(at), tunnelRemoveCommand(at), tunnelHoldCommand())
 	return c
 }
 
