@@ -47,6 +47,7 @@ var plan = map[string]room{
 	"actuator/tunnel/share": {may: []string{"schemas"}, clean: true},
 	"actuator/tunnel/plane": {may: []string{"schemas"}},
 	"actuator/tunnel":       {may: []string{"schemas", "streams", "actuator/tunnel"}},
+	"internal/lab/twosites": {may: []string{"schemas", "streams", "actuator", "internal/lab"}},
 
 	"forecaster/lstm/train": {may: []string{"forecaster/lstm"}}, // a command
 

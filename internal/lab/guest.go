@@ -18,7 +18,7 @@ import (
 // installed binary can start a lab as well as a clone can; it uses the standard
 // library only and so needs no network to build.
 //
-//go:embed guest/main.go guest/boot.go guest/load.go guest/memory.go guest/disk.go
+//go:embed guest/main.go guest/boot.go guest/load.go guest/memory.go guest/disk.go guest/echo.go
 var guestSource embed.FS
 
 // buildGuest puts "initrd.gz" into the cache: the guest as PID 1 and the modules

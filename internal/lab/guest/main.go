@@ -80,6 +80,7 @@ func prepare(console io.Writer) (*worker, error) {
 	if err := network("eth0", p["ip"]); err != nil {
 		return nil, err
 	}
+	go echo(console)
 	w := &worker{name: p["name"], console: console, schedule: schedule, phase: time.Duration(phase * float64(time.Second)), every: time.Duration(every * float64(time.Millisecond))}
 	if to := p["heartbeat"]; to != "" {
 		conn, err := net.Dial("udp", to)
