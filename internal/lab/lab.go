@@ -32,6 +32,9 @@ type Config struct {
 	Capacity schemas.Amounts
 	// Lock gives every host a virtlockd, and has libvirt lock disks with it.
 	Lock bool
+	// Bare makes the network alone, without hypervisors: for what lies between hosts.
+	// It installs nothing.
+	Bare bool
 	// Progress hears what is being done; may be nil.
 	Progress func(string)
 }
@@ -156,8 +159,10 @@ func Up(ctx context.Context, cfg Config) (*Lab, error) {
 	if os.Geteuid() != 0 {
 		return nil, ErrNotRoot
 	}
-	if err := install(ctx, cfg.Cache, cfg.Progress); err != nil {
-		return nil, err
+	if !cfg.Bare {
+		if err := install(ctx, cfg.Cache, cfg.Progress); err != nil {
+			return nil, err
+		}
 	}
 	l := &Lab{Dir: cfg.Dir, cfg: cfg, nextAddr: firstGuest}
 	if err := l.register(); err != nil {
@@ -171,8 +176,10 @@ func Up(ctx context.Context, cfg Config) (*Lab, error) {
 
 func (l *Lab) start(ctx context.Context) error {
 	l.cfg.Progress(fmt.Sprintf("starting %d hosts in %s", len(l.Hosts), l.Dir))
-	if err := l.prepareDir(); err != nil {
-		return err
+	if !l.cfg.Bare {
+		if err := l.prepareDir(); err != nil {
+			return err
+		}
 	}
 	if err := l.makeNetwork(); err != nil {
 		return err
@@ -182,6 +189,9 @@ func (l *Lab) start(ctx context.Context) error {
 		return err
 	}
 	l.Beats = beats
+	if l.cfg.Bare {
+		return l.waitReachable(ctx)
+	}
 	if err := l.startHosts(ctx); err != nil {
 		return err
 	}

@@ -338,9 +338,34 @@ func (s *Sites) Dial(address string) (c net.Conn, err error) {
 	return c, err
 }
 
+// Listen listens on a port of a host's address, in its namespace.
+func (h *Host) Listen(port int) (l net.Listener, err error) {
+	err = inNetns(h.netns, func() error {
+		l, err = net.Listen("tcp", net.JoinHostPort(h.Address, fmt.Sprint(port)))
+		return err
+	})
+	return l, err
+}
+
+// Dial opens a TCP connection from a host.
+func (h *Host) Dial(address string) (c net.Conn, err error) {
+	err = inNetns(h.netns, func() error {
+		c, err = net.DialTimeout("tcp", address, 5*time.Second)
+		return err
+	})
+	return c, err
+}
+
 // Close ends what the split runs; what it made goes with the lab.
 func (s *Sites) Close() error {
 	var errs []error
+	for _, g := range []*GatewayHost{s.Private, s.Public} {
+		// Of holders that go with their namespace; those that were told to go have none.
+		left, _ := filepath.Glob("/var/run/wireguard/" + g.Prefix + "*")
+		for _, f := range left {
+			errs = append(errs, os.Remove(f))
+		}
+	}
 	for _, c := range s.stops {
 		if err := c.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, err)

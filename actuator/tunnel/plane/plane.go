@@ -204,9 +204,15 @@ func (p *Plane) Peer(k schemas.TunnelKey, endpoint string) error {
 	if len(d.Peers) == 1 && d.Peers[0].PublicKey == key {
 		return nil // the endpoint may have roamed since
 	}
-	alive := 5 * time.Second
-	err = c.ConfigureDevice(name, wgtypes.Config{ReplacePeers: true, Peers: []wgtypes.PeerConfig{{PublicKey: key, Endpoint: to, PersistentKeepaliveInterval: &alive, ReplaceAllowedIPs: true,
-		AllowedIPs: []net.IPNet{{IP: want.AsSlice(), Mask: net.CIDRMask(32, 32)}}}}})
+	peer := wgtypes.PeerConfig{PublicKey: key, ReplaceAllowedIPs: true, AllowedIPs: []net.IPNet{{IP: want.AsSlice(), Mask: net.CIDRMask(32, 32)}}}
+	if p.cfg.First {
+		// One end begins. Two that begin at once over a slow way each answer the other and
+		// forget their own question, again and again; so the second end learns where the
+		// first is from what that sends.
+		alive := 5 * time.Second
+		peer.Endpoint, peer.PersistentKeepaliveInterval = to, &alive
+	}
+	err = c.ConfigureDevice(name, wgtypes.Config{ReplacePeers: true, Peers: []wgtypes.PeerConfig{peer}})
 	if err != nil {
 		return fmt.Errorf("tunnel: peer of %s: %w", name, err)
 	}

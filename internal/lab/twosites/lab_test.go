@@ -32,12 +32,23 @@ func program(t *testing.T) string {
 // start brings the lab up, and takes it down with the test: nothing may be left.
 func start(t *testing.T, change func(*Config)) (context.Context, *Rig) {
 	t.Helper()
-	if os.Getenv("FORESHIFT_LAB") != "1" {
-		t.Skip("lab skipped: set FORESHIFT_LAB=1 (or run task test:lab) to test on real libvirt and QEMU")
+	gate(t, "FORESHIFT_TUNNEL")
+	return run(t, change)
+}
+
+// gate skips what is not asked for: the lab's tests cost, and need root.
+func gate(t *testing.T, name string) {
+	t.Helper()
+	if os.Getenv(name) != "1" {
+		t.Skipf("lab skipped: set %s=1 (or run task test:lab, or lab:tunnel) to test in two sites", name)
 	}
 	if os.Geteuid() != 0 {
 		t.Skip(lab.ErrNotRoot.Error())
 	}
+}
+
+func run(t *testing.T, change func(*Config)) (context.Context, *Rig) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
 	t.Cleanup(cancel)
 	dir, err := os.MkdirTemp("", "two")

@@ -38,6 +38,8 @@ type Config struct {
 	Delay  time.Duration          // one way
 	MTU    int
 	Say    func(string)
+	// Bare runs no hypervisors and no actuators: plain flows stand for the moves.
+	Bare bool
 }
 
 // Rig is a running lab in two sites.
@@ -51,9 +53,11 @@ type Rig struct {
 	placer   *streams.Bus
 	operator *streams.Bus
 	agent    *streams.Bus
-	cancel   context.CancelFunc
-	wg       sync.WaitGroup
-	roles    map[schemas.SiteID]*exec.Cmd
+	// of the hosts' actuators
+	actuators []*streams.Bus
+	cancel    context.CancelFunc
+	wg        sync.WaitGroup
+	roles     map[schemas.SiteID]*exec.Cmd
 
 	mu       sync.Mutex
 	n        int
@@ -71,7 +75,7 @@ func hosts() []lab.HostConfig {
 // Start brings up lab, link, bus and actuators; the gateways are started by [Rig.Gateways].
 func Start(ctx context.Context, c Config) (r *Rig, err error) {
 	r = &Rig{cfg: c, dir: filepath.Join(c.Dir, "bus"), roles: map[schemas.SiteID]*exec.Cmd{}, outcomes: map[schemas.CommandID]schemas.Outcome{}}
-	if r.Lab, err = lab.Up(ctx, lab.Config{Dir: filepath.Join(c.Dir, "lab"), Hosts: hosts(), Progress: c.Say}); err != nil {
+	if r.Lab, err = lab.Up(ctx, lab.Config{Dir: filepath.Join(c.Dir, "lab"), Hosts: hosts(), Bare: c.Bare, Progress: c.Say}); err != nil {
 		return nil, err
 	}
 	if err := r.start(ctx); err != nil {
@@ -123,13 +127,16 @@ func (r *Rig) start(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
+		r.actuators = append(r.actuators, b)
+		if r.cfg.Bare {
+			continue
+		}
 		a, err := actuator.New(actuator.Config{Bus: b, Host: h.ID, URI: h.URI, MigrateAddress: h.Address, Authorities: authorities,
 			StateDir: filepath.Join(r.dir, "actuator", string(h.ID)), Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			return err
 		}
 		r.wg.Go(func() {
-			defer b.Close()
 			if err := a.Run(run); err != nil {
 				r.cfg.Say("actuator: " + err.Error())
 			}
@@ -394,7 +401,7 @@ func (r *Rig) Stop() error {
 		r.cancel()
 	}
 	r.wg.Wait()
-	for _, b := range []*streams.Bus{r.placer, r.operator, r.agent} {
+	for _, b := range append(r.actuators, r.placer, r.operator, r.agent) {
 		if b != nil {
 			b.Close()
 		}
