@@ -79,7 +79,7 @@ it off.`,
 	c.PersistentPreRunE = at.configure
 	c.AddGroup(groups...)
 	for id, list := range map[string][]*cobra.Command{
-		"look":    {statusCommand(&at), explainCommand(&at), vmCommand(&at), hostCommand(&at), mapCommand(&at), tunnelCommand(&at), planCommand(&at), replayCommand(&at), learningCommand(&at)},
+		"look":    {statusCommand(&at), explainCommand(&at), vmCommand(&at), hostCommand(&at), mapCommand(&at), tunnelCommand(&at), planCommand(&at), replayCommand(&at), learningCommand(&at), reportCommand(&at)},
 		"act":     {pauseCommand(&at), resumeCommand(&at), modeCommand(&at), cordonCommand(&at, "cordon"), cordonCommand(&at, "uncordon"), drainCommand(&at), abortCommand(&at), resolveCommand(&at), policyCommand(&at), calendarCommand(&at)},
 		"try":     {upCommand(&at), labCommand(&at), backtestCommand(&at), historyCommand(&at), simCommand(), benchCommand()},
 		"set up":  {configCommand(&at), preflightCommand(&at), streamsCommand(&at), decodeCommand(), versionCommand()},

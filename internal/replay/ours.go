@@ -22,6 +22,9 @@ type Settings struct {
 	// Hold is the weight of the scenario in which the last ten minutes last, within the
 	// hour; 0: as the forecast has it.
 	Hold float64
+	// Flat lets a VM move again once the world does; otherwise the placer's own time to
+	// stay holds, which doubles with each move of a day.
+	Flat bool
 }
 
 // policy is the service's own, with the world's limits and these settings.
@@ -32,6 +35,9 @@ func (s Settings) policy() policy.Policy {
 	p.HoldSteps, p.MarginSteps = 0, 1
 	p.CoolDownSteps, p.MaxPerHost, p.MaxPerCluster = coolDown, 1, maxFlying
 	p.MaxPerHour, p.MaxPerVMDay = maxFlying*perHour, s.PerDay
+	if s.Flat {
+		p.CoolDownSteps = 0
+	}
 	return p
 }
 
@@ -96,6 +102,7 @@ func (o *ours) Decide(w *World, t int) []Move {
 		return nil
 	}
 	w.score.Decisions++
+	o.rest(w, t, now)
 	o.report(w, now)
 	o.apply(now, o.frame.Msg)
 	if o.foul != nil {
@@ -105,6 +112,21 @@ func (o *ours) Decide(w *World, t int) []Move {
 	s.Remember()
 	dec := s.Decide(search.Budget{Evaluations: evaluations}, 1)
 	return o.send(w, now, &dec.Plan)
+}
+
+// rest holds back the VMs that have arrived too lately for the world, where the placer's
+// own time to stay does not.
+func (o *ours) rest(w *World, t int, now schemas.Time) {
+	if !o.set.Flat {
+		return
+	}
+	skip := o.fleet.Memory.Skip
+	clear(skip)
+	for v, until := range w.cool {
+		if t < until {
+			skip[o.ids[v]] = now
+		}
+	}
 }
 
 // near reports whether on any host the chance to run short within the look-ahead and
