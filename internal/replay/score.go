@@ -255,7 +255,7 @@ func warnings(watches []*watch) *Warnings {
 // they are fixed for; nil for others.
 func (r *Result) Bars() []Bar {
 	s := r.Policies["predictive"]
-	if s == nil {
+	if s == nil || r.History == streamName {
 		return nil
 	}
 	limits := [6][2]float64{{.75, .55}, {.75, .55}, {.30, .50}, {1, .7}, {.10, .05}, {.30, .20}}

@@ -10,6 +10,9 @@ import (
 	"github.com/foreshift/foreshift/schemas"
 )
 
+// streamName is the name of a history that is a fleet's own.
+const streamName = "stream"
+
 // FromSteps makes a history of the base steps of a fleet, in order of steps. Names gives
 // the names of VMs, for people; VMs without one are called by their id. A VM's cores and
 // memory are its allocation, or its own peak where nobody told it. Days are whole days
@@ -77,7 +80,7 @@ func FromSteps(steps []*schemas.Steps, names map[schemas.VMID]string) (*History,
 		used[x.name] = true
 		all = append(all, x)
 	}
-	h := &History{Name: "stream"}
+	h := &History{Name: streamName}
 	if len(all) == 0 {
 		return nil, errors.New("backtest: the stream holds no CPU demand")
 	}

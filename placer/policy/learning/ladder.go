@@ -14,8 +14,9 @@ import (
 // move prevented cannot be seen, so that only moves that were not made count.
 type Ladder struct {
 	Open  []Foreseen
-	Right int // the host ran short within the time
-	Wrong int // it did not
+	Right int                 // the host ran short within the time
+	Wrong int                 // it did not
+	Done  []schemas.CommandID // judged or made: a plan that repeats one does not count again
 }
 
 // Foreseen is a decision in shadow: a host that was to run short of CPU or memory.
@@ -41,7 +42,7 @@ const (
 func (l *Ladder) Foresee(p *schemas.Plan) {
 	for i := range p.Actions {
 		a := &p.Actions[i]
-		if a.Predicted.Onset == 0 || len(l.Open) >= mostOpen || slices.ContainsFunc(l.Open, func(f Foreseen) bool { return f.Command == a.ID || f.Host == a.Source }) {
+		if a.Predicted.Onset == 0 || len(l.Open) >= mostOpen || slices.Contains(l.Done, a.ID) || slices.ContainsFunc(l.Open, func(f Foreseen) bool { return f.Command == a.ID || f.Host == a.Source }) {
 			continue
 		}
 		l.Open = append(l.Open, Foreseen{Command: a.ID, Host: a.Source, Decided: p.Time, Onset: a.Predicted.Onset})
@@ -51,7 +52,15 @@ func (l *Ladder) Foresee(p *schemas.Plan) {
 // Made takes a move out that was commanded after all, and all that was foreseen of its
 // source: it is another host now.
 func (l *Ladder) Made(c *schemas.Command) {
+	l.done(c.ID)
 	l.Open = slices.DeleteFunc(l.Open, func(f Foreseen) bool { return f.Command == c.ID || f.Host == c.Source })
+}
+
+func (l *Ladder) done(id schemas.CommandID) {
+	if len(l.Done) >= mostOpen {
+		l.Done = slices.Delete(l.Done, 0, mostOpen/2)
+	}
+	l.Done = append(l.Done, id)
 }
 
 // Measured tells that a host was looked at, and whether it was short then. base is the
@@ -63,10 +72,12 @@ func (l *Ladder) Measured(host schemas.HostID, at schemas.Time, short bool, base
 		}
 		if short && at <= f.Onset.Add(late*base) {
 			l.Right++
+			l.done(f.Command)
 			return true
 		}
 		if at > f.Onset.Add(late*base) {
 			l.Wrong++
+			l.done(f.Command)
 			return true
 		}
 		return false

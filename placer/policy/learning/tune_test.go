@@ -131,6 +131,7 @@ func TestLadder(t *testing.T) {
 	plan("m1", "a", at.Add(time.Hour))                  // told again
 	l.Measured("a", at, true, base)                     // long before
 	l.Measured("a", at.Add(50*time.Minute), true, base) // right
+	plan("m1", "a", at.Add(time.Hour))                  // told once more
 	plan("m2", "a", at.Add(3*time.Hour))                //
 	l.Measured("a", at.Add(4*time.Hour), false, base)   // still time
 	l.Measured("a", at.Add(6*time.Hour), false, base)   // wrong
