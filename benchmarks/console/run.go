@@ -296,8 +296,8 @@ func (b *bench) measure(ctx context.Context) error {
 // untilRead waits until the console has read all that was there.
 func (b *bench) untilRead(ctx context.Context) error {
 	for {
-		if time.Since(b.begun) > 5*time.Minute {
-			return errors.New("the console has not read the bus within 5 minutes")
+		if time.Since(b.begun) > 15*time.Minute {
+			return errors.New("the console has not read the bus within 15 minutes")
 		}
 		body, _, err := b.get(ctx, "/api/status")
 		if err != nil {

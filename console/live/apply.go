@@ -119,7 +119,7 @@ func (m *Model) capacity(x *schemas.CapacityHost) {
 		}
 		v.host, v.state, v.seen, v.touched = id, in.State, x.Time, x.Time
 		v.vcpus, v.allocCPU, v.allocMem, v.resident = in.VCPUs, in.AllocCPU, in.AllocMem, in.Resident
-		v.dirty, v.dirtyHigh, v.labels, v.pinned = in.DirtyRate, in.DirtyHigh, in.Labels, ""
+		v.dirty, v.dirtyHigh, v.labels, v.pinned = in.DirtyRate, in.DirtyHigh, m.internLabels(in.Labels), ""
 		if !in.Movable {
 			v.pinned = in.WhyPinned
 			if v.pinned == "" {

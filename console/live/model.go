@@ -18,6 +18,9 @@
 package live
 
 import (
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -64,6 +67,7 @@ type Model struct {
 	models     []schemas.Model
 	learnt     learnt
 	names      map[schemas.HostID]schemas.HostID // one copy of each host's name
+	labels     map[string]map[string]string      // one copy of each set of labels
 	feeds      map[string]*Feed
 }
 
@@ -75,7 +79,7 @@ func New(base time.Duration) *Model {
 		links:      map[policy.Link]*schemas.CapacityLink{},
 		shortfalls: map[schemas.SiteID]*schemas.Shortfall{}, moves: map[schemas.CommandID]*console.Move{}, progress: map[schemas.CommandID]*schemas.Progress{},
 		words: fleet.New(fleet.Config{Base: base}), calendar: map[string]*schemas.Calendar{}, names: map[schemas.HostID]schemas.HostID{},
-		feeds: map[string]*Feed{},
+		feeds: map[string]*Feed{}, labels: map[string]map[string]string{},
 	}
 }
 
@@ -108,6 +112,28 @@ func (m *Model) intern(h schemas.HostID) schemas.HostID {
 	}
 	m.names[h] = h
 	return h
+}
+
+// maxLabels bounds the sets of labels that are shared.
+const maxLabels = 4096
+
+// internLabels keeps one copy of each set of labels; most VMs share theirs.
+func (m *Model) internLabels(l map[string]string) map[string]string {
+	if len(l) == 0 {
+		return nil
+	}
+	var key strings.Builder
+	for _, k := range slices.Sorted(maps.Keys(l)) {
+		key.WriteString(k + "\x00" + l[k] + "\x00")
+	}
+	if known, ok := m.labels[key.String()]; ok {
+		return known
+	}
+	if len(m.labels) >= maxLabels {
+		clear(m.labels)
+	}
+	m.labels[key.String()] = l
+	return l
 }
 
 // host is one host with what it was and will be asked for.

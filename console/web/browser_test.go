@@ -275,14 +275,14 @@ func TestBrowserOperatorsDay(t *testing.T) {
 	})
 	c.shot("plans")
 	c.accessible("plans")
-	c.tell(fmt.Sprintf(`[...document.querySelectorAll("table.plan tbody tr")].find(r => r.querySelector("th").innerText === %q).querySelector("button.act").click()`, name))
+	c.tell(fmt.Sprintf(`[...document.querySelectorAll("table.plan tbody tr")].find(r => r.querySelector("th")?.innerText === %q).querySelector("button.act").click()`, name))
 	c.until("the act is recorded", 5*time.Second, func() bool { return strings.Contains(c.text("#notes"), "approve: recorded as act") })
 
 	// Moves: the bar, to its end.
 	c.open(url + "/moves")
 	var bars []float64
 	over := func() string {
-		return ask[string](c, fmt.Sprintf(`[...document.querySelectorAll("table.moves > tbody > tr")].find(r => r.querySelector("th").innerText === %q)?.innerText || ""`, name))
+		return ask[string](c, fmt.Sprintf(`[...document.querySelectorAll("table.moves > tbody > tr")].find(r => r.querySelector("th")?.innerText === %q)?.innerText || ""`, name))
 	}
 	c.until("the move has ended", 60*time.Second, func() bool {
 		v := ask[float64](c, fmt.Sprintf(`(() => { const r = [...document.querySelectorAll(".run")].find(r => r.innerText.includes(%q)); return r ? r.querySelector("progress").value : -1 })()`, name))
@@ -300,7 +300,7 @@ func TestBrowserOperatorsDay(t *testing.T) {
 	}
 	t.Logf("bar: %v", bars)
 	c.until("what it achieved is told", 60*time.Second, func() bool {
-		return ask[int](c, fmt.Sprintf(`[...document.querySelectorAll("table.moves > tbody > tr")].find(r => r.querySelector("th").innerText === %q)?.querySelectorAll("table.inner tbody tr").length || 0`, name)) > 0
+		return ask[int](c, fmt.Sprintf(`[...document.querySelectorAll("table.moves > tbody > tr")].find(r => r.querySelector("th")?.innerText === %q)?.nextElementSibling?.querySelectorAll("table.inner tbody tr").length || 0`, name)) > 0
 	})
 	c.tell(`document.querySelector("table.moves details").open = true`)
 	c.shot("moves")
