@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"time"
 
+	"github.com/foreshift/foreshift/console"
+	"github.com/foreshift/foreshift/internal/explain"
 	"github.com/spf13/cobra"
 )
 
@@ -22,17 +25,30 @@ its API tell it in the same words.`,
 	}
 	c.RunE = func(c *cobra.Command, args []string) error {
 		return at.show(c, func(ctx context.Context, w io.Writer) error {
-			p, err := at.picture(ctx)
+			ctx, cancel := context.WithTimeout(ctx, loadLimit)
+			defer cancel()
+			bus, done, err := at.operator(ctx)
 			if err != nil {
 				return err
 			}
-			story := p.ExplainFleet()
+			defer done()
+			var story explain.Story
 			if len(args) == 1 {
-				m, err := pickVM(p.View, args[0])
+				v, err := console.LoadVM(ctx, bus, time.Now(), args[0])
+				if err != nil {
+					return whichVM(err)
+				}
+				m, err := pickVM(v, args[0])
 				if err != nil {
 					return err
 				}
-				story = p.Explain(&m)
+				story = v.Explain(&m)
+			} else {
+				v, err := console.LoadFleet(ctx, bus, time.Now())
+				if err != nil {
+					return err
+				}
+				story = v.ExplainFleet()
 			}
 			if at.json {
 				return object(w, story)

@@ -36,11 +36,19 @@ func (p *picture) find(name string) (*console.Host, error) {
 // pickVM finds one VM of a view by name or UUID.
 func pickVM(v *console.View, name string) (console.VM, error) {
 	m, err := v.FindVM(name)
-	switch {
-	case errors.Is(err, console.ErrManySuchVMs):
-		return console.VM{}, fmt.Errorf("%w; `foreshift vm list --wide` tells it", err)
-	case err != nil:
-		return console.VM{}, fmt.Errorf("%w; `foreshift vm list` names them", err)
+	if err != nil {
+		return console.VM{}, whichVM(err)
 	}
 	return *m, nil
+}
+
+// whichVM adds to an error of finding a VM what to type next.
+func whichVM(err error) error {
+	switch {
+	case errors.Is(err, console.ErrManySuchVMs):
+		return fmt.Errorf("%w; `foreshift vm list --wide` tells it", err)
+	case errors.Is(err, console.ErrNoSuchVM):
+		return fmt.Errorf("%w; `foreshift vm list` names them", err)
+	}
+	return err
 }

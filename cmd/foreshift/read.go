@@ -73,9 +73,12 @@ func (p *place) credentials(role string) (streams.Credentials, error) {
 	return s.Credentials(role), nil
 }
 
+// loadLimit bounds one look at the fleet.
+const loadLimit = 30 * time.Second
+
 // view reads the fleet once.
 func (p *place) view(ctx context.Context) (*console.View, error) {
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, loadLimit)
 	defer cancel()
 	bus, done, err := p.operator(ctx)
 	if err != nil {
@@ -182,7 +185,7 @@ func (p *picture) asks() []ask {
 		}
 	}
 	for _, s := range p.Shortfalls {
-		say("foreshift explain", "%s as a whole runs short of %s %s: no placement can serve it", s.Site, s.Resource, ahead(s.Onset, p.Time))
+		say("foreshift explain", "%s at %s runs short %s, and no move relieves it", s.Resource, s.Site, ahead(s.Onset, p.Time))
 	}
 	if pl := p.Newest(); pl != nil {
 		for i := range pl.Actions {

@@ -102,7 +102,7 @@ func (f *Fleet) pressed(s *Story) {
 		answer = fmt.Sprintf("%s above the trigger of %s within a day; moves are planned for what lies within the look-ahead.", plural(n, "host is", "hosts are"), percent(f.Trigger))
 	}
 	for _, x := range f.Shortfalls {
-		points = append(points, fmt.Sprintf("site %s as a whole is short of %s by up to %s from %s: no placement can serve it", x.Site, x.Resource, Amount(x.Resource, x.Amount), when(x.Onset, f.Now)))
+		points = append(points, fmt.Sprintf("at site %s, %s is short by up to %s from %s, and no move relieves it", x.Site, x.Resource, Amount(x.Resource, x.Amount), when(x.Onset, f.Now)))
 	}
 	s.part("Will anything run short?", answer, points...)
 	if len(f.Shortfalls) > 0 {
