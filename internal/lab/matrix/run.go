@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -277,11 +276,16 @@ func (x *run) left(e *Evidence) error {
 			}
 		}
 	}
-	leases, err := os.ReadDir(x.Lab.LeaseDir())
-	for _, l := range leases {
-		if strings.HasPrefix(l.Name(), "foreshift-") {
-			e.Left = append(e.Left, "the lease "+l.Name())
+	// The lease of a trial goes a moment after the outcome.
+	var leases []string
+	var err error
+	for end := time.Now().Add(3 * time.Second); ; pause(x.ctx, 100*time.Millisecond) {
+		if leases, err = filepath.Glob(filepath.Join(x.Lab.LeaseDir(), "foreshift-*")); len(leases) == 0 || time.Now().After(end) {
+			break
 		}
+	}
+	for _, l := range leases {
+		e.Left = append(e.Left, "the lease "+filepath.Base(l))
 	}
 	return err
 }
