@@ -102,6 +102,8 @@ type tickState struct {
 	Seen    schemas.Step // newest issue a tick has seen
 	SeenAt  int64        // and when
 	Decided int64        // when the last decision was made
+	Before  float64      // unmet demand of the last decision, without its plan and with it
+	After   float64
 	Gate    schemas.ReasonCode
 	PlanSig string // signature of the last published plan
 	PlanAt  schemas.Step
@@ -222,6 +224,7 @@ func (d *Decider) skips(now schemas.Time, p policy.Policy) {
 func (d *Decider) decide(c streams.Cut, p policy.Policy) []streams.Out {
 	s, dec := d.propose(c, p)
 	d.st.Decided = c.Now
+	d.st.Before, d.st.After = dec.Plan.Before, dec.Plan.After
 	d.count(s, &dec)
 	outs := d.tell(s, &dec)
 	return append(outs, d.dispatch(c, p, dec.Plan, false)...)
@@ -262,7 +265,7 @@ func (d *Decider) basis(c streams.Cut) schemas.PlanBasis {
 
 // kept is the plan of the actions that the last decision left.
 func (d *Decider) kept(c streams.Cut, p policy.Policy) schemas.Plan {
-	pl := schemas.Plan{Time: schemas.Time(c.Now), Cut: c, Mode: p.Mode, PolicyVersion: p.Version, Seed: d.cfg.Seed, Before: d.stats.Before, After: d.stats.After,
+	pl := schemas.Plan{Time: schemas.Time(c.Now), Cut: c, Mode: p.Mode, PolicyVersion: p.Version, Seed: d.cfg.Seed, Before: d.st.Before, After: d.st.After,
 		Actions: append([]schemas.Action{}, d.fleet.Memory.Plan...), Declined: []schemas.Decline{}, Basis: d.basis(c)}
 	pl.Basis.Kept, pl.Basis.Planned = true, append([]schemas.Action{}, d.fleet.Memory.Plan...)
 	return pl

@@ -56,7 +56,7 @@ func derive(rec *schemas.Plan, events []streams.Event, persistence bool) (Derive
 		}
 	}
 	d.fleet.Recall(b)
-	d.stats.Before, d.stats.After = rec.Before, rec.After
+	d.st.Before, d.st.After = rec.Before, rec.After
 	p := d.fleet.Policy(d.cfg.Policy)
 	if persistence {
 		p.HoldSteps = 0

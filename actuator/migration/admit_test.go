@@ -79,3 +79,16 @@ func TestHeard(t *testing.T) {
 		t.Errorf("one within the limit does not: %d", newest)
 	}
 }
+
+// TestReleasedIsNotOfALaterEpoch: a destination that has run the VM, lost it, and released
+// a later epoch, has not given the earlier one back: the source's copy is old.
+func TestReleasedIsNotOfALaterEpoch(t *testing.T) {
+	s := State{Epoch: 5, Stage: HandedOver, Limits: DefaultLimits()}
+	o := Observation{Source: Paused, Destination: Absent, Peer: Peer{Fence: 9, Released: 9, Resumed: 5}}
+	if released(s, o) {
+		t.Error("the source would take an old copy back")
+	}
+	if o.Peer.Resumed = 0; !released(s, o) {
+		t.Error("what was released and never ran is not given back")
+	}
+}

@@ -344,7 +344,9 @@ func turn(s State, o Observation, now int64) State {
 
 // released: the destination has durably given the epoch up and holds no copy.
 func released(s State, o Observation) bool {
-	return o.Peer.Released >= s.Epoch && o.Destination.Gone()
+	// A resume intent for this epoch or a later one says that the VM has run there since:
+	// what is left at the source is old, whatever later epochs were released.
+	return o.Peer.Released >= s.Epoch && o.Peer.Resumed < s.Epoch && o.Destination.Gone()
 }
 
 // hold is reached when the guards let nothing pass, or nothing but looking is left

@@ -115,7 +115,7 @@ func (b *commander) stray() {
 	if src == nil {
 		return
 	}
-	switch w.work.IntN(8) {
+	switch w.work.IntN(9) {
 	case 0: // the id of a command that was given before
 		f := w.latest(func(f *fact) bool { return f.g.running() == w.byHost[f.c.Source] && f.genuine && w.work.odds(300) })
 		if f == nil {
@@ -142,6 +142,15 @@ func (b *commander) stray() {
 		}
 		w.say("another version", g, "publishes command %s of a replay", c.ID)
 		b.send(c, b.record[g.index])
+	case 8: // a source that believes it has a VM, which runs at the destination already
+		c := b.command(g, w.other(src), src)
+		w.say("another version", g, "gives command %s to where the VM is, and asks to prepare it", c.ID)
+		b.send(c, b.record[g.index])
+		b.later(2*time.Second, func() {
+			if f := w.latest(func(f *fact) bool { return f.c.ID == c.ID }); f != nil {
+				b.crafted(f, schemas.OpPrepare)
+			}
+		})
 	case 3: // a consumer with a wrong filter
 		h := w.hosts[w.work.IntN(len(w.hosts))]
 		w.nats.durable[h.id].astray = w.now + int64(w.work.between(time.Minute, 5*time.Minute))
