@@ -272,6 +272,14 @@ type Samples struct {
 	Doubles   int `json:"doubles"` // messages of one step and revision
 }
 
+// Err says that the history is not what it should be.
+func (s Samples) Err() error {
+	if s.Missing+s.Lost+s.Wrong+s.Doubles > 0 || s.Rows == 0 {
+		return fmt.Errorf("the history is not whole: of %d VM-steps %d are missing, %d lack a sample, %d have a wrong mean; %d messages are there twice", s.Rows, s.Missing, s.Lost, s.Wrong, s.Doubles)
+	}
+	return nil
+}
+
 // check reads the whole history since the fleet began to report.
 func (r *rig) check(ctx context.Context) (Samples, error) {
 	r.mu.Lock()

@@ -44,18 +44,19 @@ func (s *scaleFlags) ready(c *cobra.Command) error {
 	return nil
 }
 
-// end prints a result.
-func (s *scaleFlags) end(c *cobra.Command, res any, lines ...string) error {
+// end prints a result; a history that is not whole is an error.
+func (s *scaleFlags) end(c *cobra.Command, res any, samples scale.Samples, lines ...string) error {
 	if err := s.out.keep(c, res); err != nil {
 		return err
 	}
-	if s.out.json {
-		return lastLine(c.OutOrStdout(), res)
+	if !s.out.json {
+		for _, l := range append(lines, samplesLine(samples)) {
+			fmt.Fprintln(c.OutOrStdout(), l)
+		}
+	} else if err := lastLine(c.OutOrStdout(), res); err != nil {
+		return err
 	}
-	for _, l := range lines {
-		fmt.Fprintln(c.OutOrStdout(), l)
-	}
-	return nil
+	return samples.Err()
 }
 
 func samplesLine(s scale.Samples) string {
@@ -87,8 +88,8 @@ step with so many forecasters, each held to --share of a core.`,
 			if err != nil {
 				return err
 			}
-			return o.end(c, t, fmt.Sprintf("kill -9 of one of three: %d partitions, forecast again after %.1f s (the first %.1f s), windows full after %.1f s", t.Orphans, t.AgainS, t.FirstS, t.RefilledS),
-				fmt.Sprintf("join: %.1f s from its start, no partition without an owner for more than %.2f s; leave: %.1f s", t.JoinReadyS, t.JoinGapS, t.LeaveS), samplesLine(t.Samples))
+			return o.end(c, t, t.Samples, fmt.Sprintf("kill -9 of one of three: %d partitions, forecast again after %.1f s (the first %.1f s), windows full after %.1f s", t.Orphans, t.AgainS, t.FirstS, t.RefilledS),
+				fmt.Sprintf("join: %.1f s from its start, no partition without an owner for more than %.2f s; leave: %.1f s", t.JoinReadyS, t.JoinGapS, t.LeaveS))
 		}
 		if share <= 0 || share > 1 || !slices.IsSorted(spread) || spread[0] < 1 {
 			return usageError{fmt.Errorf("--share %v must be within 0..1, --instances must rise", share)}
@@ -106,7 +107,7 @@ step with so many forecasters, each held to --share of a core.`,
 		for _, n := range spread {
 			lines = append(lines, fmt.Sprintf("%d instances: slowest partition %.1f s after its step, median %.1f s", n, s.By[n].Slowest, s.By[n].Median))
 		}
-		return o.end(c, s, append(lines, samplesLine(s.Sample))...)
+		return o.end(c, s, s.Sample, lines...)
 	}
 	o.flags(c, 2000)
 	f := c.Flags()

@@ -29,7 +29,7 @@ history once.`}
 		if err != nil {
 			return err
 		}
-		return o.end(c, s, fmt.Sprintf("%d faults in %.0f minutes: memory %.0f MB, slope %+.1f %% an hour; goroutines %.0f, slope %+.1f an hour", s.Faults, s.Minutes, s.RSS/1e6, 100*s.RSSSlope, s.Goroutines, s.GoSlope), samplesLine(s.Samples))
+		return o.end(c, s, s.Samples, fmt.Sprintf("%d faults in %.0f minutes: memory %.0f MB, slope %+.1f %% an hour; goroutines %.0f, slope %+.1f an hour", s.Faults, s.Minutes, s.RSS/1e6, 100*s.RSSSlope, s.Goroutines, s.GoSlope))
 	}
 	o.flags(c, 1000)
 	f := c.Flags()
@@ -57,7 +57,7 @@ grace in which a step waits for late samples is part of it.`}
 		if err != nil {
 			return err
 		}
-		return o.end(c, l, fmt.Sprintf("sample to forecast: half within %.2f s, 99 %% within %.2f s (%d); to pressure: %.2f s and %.2f s (%d); of it %.1f s grace", l.ForecastP[0], l.ForecastP[1], l.Forecasts, l.PressureP[0], l.PressureP[1], l.Pressures, l.GraceS), samplesLine(l.Samples))
+		return o.end(c, l, l.Samples, fmt.Sprintf("sample to forecast: half within %.2f s, 99 %% within %.2f s (%d); to pressure: %.2f s and %.2f s (%d); of it %.1f s grace", l.ForecastP[0], l.ForecastP[1], l.Forecasts, l.PressureP[0], l.PressureP[1], l.Pressures, l.GraceS))
 	}
 	o.flags(c, 1000)
 	f := c.Flags()
