@@ -176,6 +176,13 @@ func (f *File) Check(root *cobra.Command) (faults Faults) {
 		}
 		c.LocalFlags().VisitAll(add)
 		c.InheritedFlags().VisitAll(add)
+		for _, sub := range c.Commands() { // a section holds for the commands below it too
+			sub.LocalFlags().VisitAll(func(flag *pflag.Flag) {
+				if _, own := known[c.Name()][flag.Name]; !own && flag.Name != "help" {
+					known[c.Name()][flag.Name] = flag
+				}
+			})
+		}
 	}
 	for section, settings := range f.sections {
 		flags, ok := known[section]
