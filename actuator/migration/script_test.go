@@ -14,7 +14,7 @@ import (
 
 // TestScripts plays the stories under testdata/scripts, one move each:
 //
-//	start deadline=60s            a new move, epoch 100, both hosts seen
+//	start deadline=60s            a new move, epoch 100, both hosts seen; "p2p": libvirt leads
 //	restart mark=handed-over      the source's actuator comes back
 //	tick 5s                       time passes
 //	see source=paused ...         what is seen changes; then Next is asked
@@ -40,6 +40,7 @@ func (p *script) run(t *testing.T, d *datadriven.TestData) string {
 	switch d.Cmd {
 	case "start":
 		p.s = Start(100, p.now+int64(span(t, d, "deadline", time.Minute)), p.now, DefaultLimits())
+		p.s.Peer = d.HasArg("p2p")
 		p.o = Observation{Source: Running, Destination: Absent, Fence: 100, Peer: Peer{Asked: p.now}}
 		p.see(t, d)
 	case "restart":
@@ -149,7 +150,9 @@ func (p *script) see(t *testing.T, d *datadriven.TestData) {
 			p.o.Abort = true
 		case "resolve":
 			p.o.Resolve = map[string]Resolve{"source": RunsAtSource, "destination": RunsAtDestination}[v]
-		case "deadline", "mark", "unknown":
+		case "lock-lost":
+			p.o.Lock = schemas.Reason{Code: schemas.ReasonLock, Detail: "script"}
+		case "deadline", "mark", "unknown", "p2p":
 		default:
 			t.Fatalf("%s: argument %q", d.Pos, a.Key)
 		}

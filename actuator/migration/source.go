@@ -336,7 +336,9 @@ func turn(s State, o Observation, now int64) State {
 				s.Since = now
 			}
 			s.Stage, s.Tries, s.Finished = RollingBack, 0, false
-			s.Why = schemas.Reason{Code: schemas.ReasonRolledBack, Detail: "the destination released the move and has no copy"}
+			if !s.Peer || s.Aborted == 0 { // else it ends as it was aborted for
+				s.Why = schemas.Reason{Code: schemas.ReasonRolledBack, Detail: "the destination released the move and has no copy"}
+			}
 		}
 	}
 	return s

@@ -146,7 +146,9 @@ func (f *Fleet) Round(ctx context.Context, c Cell, round int) (_ Result, err err
 		for end := time.Now().Add(3 * time.Second); !x.hit() && time.Now().Before(end) && pause(ctx, 20*time.Millisecond); {
 		}
 	}
-	f.arm(nil) // the step was not reached: it shall not go off in the next round
+	f.mu.Lock()
+	f.armed = nil // the step was not reached: it shall not go off in the next round
+	f.mu.Unlock()
 	x.wg.Wait()
 	if e.End != nil && e.End.Result == schemas.ResultUnknown && !c.harms { // all is mended: now it must end
 		if o, ok := f.outcome(ctx, x.cmd.ID, mendWait, ended); ok {
