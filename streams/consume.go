@@ -42,6 +42,12 @@ type Input struct {
 // largest message must fit twice.
 const pullBytes = 8 << 20
 
+// pullLast is how many messages a consumer of the last of each subject asks for at
+// once. There a bound in bytes loses messages: the server takes the next one from its
+// list of subjects before it finds that the request has no room left for it, and does
+// not put it back. So few are asked for that they fit whatever their size.
+const pullLast = 32
+
 func (in *Input) config() (jetstream.OrderedConsumerConfig, error) {
 	cfg := jetstream.OrderedConsumerConfig{FilterSubjects: in.Filters, InactiveThreshold: time.Minute}
 	switch in.From {
@@ -266,7 +272,11 @@ func (b *Bus) open(ctx context.Context, src *source) (*iterator, error) {
 		return nil, explain(wait, "stream "+src.Stream, err)
 	}
 	first := cons.CachedInfo()
-	msgs, err := cons.Messages(jetstream.PullMaxBytes(max(pullBytes, 2*int(st.MaxMsg))))
+	var pull jetstream.PullMessagesOpt = jetstream.PullMaxBytes(max(pullBytes, 2*int(st.MaxMsg)))
+	if src.From == FromLastPerSubject {
+		pull = jetstream.PullMaxMessages(pullLast)
+	}
+	msgs, err := cons.Messages(pull)
 	if err != nil {
 		return nil, explain(wait, "stream "+src.Stream, err)
 	}
