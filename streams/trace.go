@@ -9,8 +9,8 @@ import (
 
 // traceOf is the W3C trace context of a message. It is made of ids alone, so that whoever
 // sees a command can name its trace, and nothing has to be carried along: all that is
-// said of one move - the command, the actuators' requests and answers, progress, outcome
-// and effect - is one trace, that of the command's id. Any other message is the trace of
+// said of one move - the command, progress, outcome and effect - is one trace, that of
+// the command's id. Any other message is the trace of
 // its own content id. It is for people and their tools; nobody decides by it.
 func traceOf(o Out) string {
 	trace := o.ID

@@ -78,7 +78,8 @@ is in the history once.
 
 With --instances 2,4 it measures instead how far the slowest partition lags behind its
 step with so many forecasters, each held to --share of a core.`,
-		Example: "foreshift bench scale --vms 10000 --json\nforeshift bench scale --vms 2000 --instances 2,4 --plot lag.svg"}
+		Example:     "foreshift bench scale --vms 10000 --json\nforeshift bench scale --vms 2000 --instances 2,4 --plot lag.svg",
+		Annotations: map[string]string{notRun: "minutes long"}}
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if err := o.ready(c); err != nil {
 			return err
