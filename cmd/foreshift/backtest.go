@@ -160,7 +160,10 @@ func (o *backtestFlags) history(ctx context.Context, at *place) (*replay.History
 
 // runLearn compares learning with leaving settings alone.
 func (o *backtestFlags) runLearn(c *cobra.Command, h *replay.History, begun float64) error {
+	bar := newBar(c.ErrOrStderr())
+	o.Progress = bar.show
 	res, err := replay.Learn(c.Context(), h, o.Options, replay.LearnOptions{Every: 1, Window: 7, Start: replay.BadStarts(), Costs: 1. / 3})
+	bar.end()
 	if err != nil {
 		return err
 	}

@@ -101,6 +101,7 @@ func Learn(ctx context.Context, h *History, opt Options, lo LearnOptions) (*Lear
 	}
 	defer src.close()
 	l := &learner{ctx: ctx, h: h, f: f, opt: &opt, lo: lo, src: src}
+	l.total = lo.steps((f.End - f.Start) / day)
 	for seed := range opt.Placements {
 		at, _ := Place(h, f, int64(seed+1))
 		l.at = append(l.at, at)
@@ -132,6 +133,20 @@ type learner struct {
 	lo  LearnOptions
 	src *reader
 	at  [][]int32
+
+	done, total int // steps played of all runs together
+}
+
+// steps is how many steps Learn plays: the tuned settings, and from each start those
+// as they were, those learnt, every look back, and what was learnt in the end.
+func (lo *LearnOptions) steps(days int) int {
+	looks := 0
+	for to := lo.Every; to < days; to += lo.Every {
+		if to >= lo.Window {
+			looks++
+		}
+	}
+	return day * (days + len(lo.Start)*(3*days+looks*lo.Window))
 }
 
 // runs makes one run a placement.
@@ -158,6 +173,9 @@ func (l *learner) steps(runs []*run, from, to int) error {
 			return err
 		}
 		each(l.opt.Workers, len(runs), func(i int) { runs[i].step(t, frames, t+1 >= runs[i].world.F.End) })
+		if l.done++; l.opt.Progress != nil {
+			l.opt.Progress(l.done, l.total)
+		}
 	}
 	for _, r := range runs {
 		if r.ours.foul != nil {
