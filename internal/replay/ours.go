@@ -263,7 +263,7 @@ func (o *ours) send(w *World, now schemas.Time, pl *schemas.Plan) []Move {
 		if a.Predicted.Onset > now {
 			lead = int(a.Predicted.Onset.Sub(now) / schemas.DefaultBase)
 		}
-		out = append(out, Move{VM: v, From: from, To: to, Benefit: a.Predicted.Gain.Benefit, Lead: lead, Why: a.Reason.Detail})
+		out = append(out, Move{VM: v, From: from, To: to, Benefit: a.Predicted.Gain.Benefit, Lead: lead, Why: a.Reason.Detail, Fan: o.fan(w, from)})
 		length := time.Duration(Takes(w.H.VMs[v].GiB)) * schemas.DefaultBase
 		a.Predicted.Duration = schemas.Seconds(length.Seconds())
 		c := schemas.Command{ID: a.ID, Plan: pl.ID, VM: a.VM, Name: a.Name, Source: a.Source, Destination: a.Destination, Issued: now,

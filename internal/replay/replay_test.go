@@ -157,6 +157,16 @@ func TestWorldTakesTimeRoomAndCores(t *testing.T) {
 	}
 }
 
+func TestMemoryBeyondAHostIsUnmet(t *testing.T) {
+	_, w := flat(8, 1, 1, 1)
+	for s := range 3 { // 24 of 20 GiB for a quarter of an hour
+		w.Step(s)
+	}
+	if got := w.Score().UnmetMem; math.Abs(got-1) > 1e-9 {
+		t.Fatalf("%g GiB-hours unmet", got)
+	}
+}
+
 func TestLargeMovesTakeLonger(t *testing.T) {
 	for gib, want := range map[float64]int{1: 1, 300: 1, 301: 2, 600: 2} {
 		if got := Takes(gib); got != want {
@@ -240,7 +250,17 @@ func TestSameRunSameMoves(t *testing.T) {
 	if err := r.Table(&table); err != nil || !strings.Contains(table.String(), "predictive") {
 		t.Fatal(err, table.String())
 	}
+	for _, m := range r.Policies["predictive"].runs[0].world.log {
+		for _, q := range m.Fan.Source {
+			if !slices.IsSorted(q[:]) || !(q[4] > 0) {
+				t.Fatalf("foreseen of the source: %v", m.Fan.Source)
+			}
+		}
+	}
 	page := string(r.HTML())
+	if n, want := strings.Count(page, "c1 band\""), len(fanBands)*min(2*listed, r.Policies["predictive"].Moves); n != want {
+		t.Errorf("%d bands drawn, want %d", n, want)
+	}
 	for _, s := range []string{"<svg", "oracle-6h", "The best moves", "</html>"} {
 		if !strings.Contains(page, s) {
 			t.Errorf("the page has no %s", s)

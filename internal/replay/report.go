@@ -60,10 +60,10 @@ func (r *Result) HTML() []byte {
 }
 
 func (r *Result) policyTable(b *bytes.Buffer) {
-	b.WriteString("<table><tr><th>Policy</th><th>Unserved core-hours</th><th>Moves</th><th>GiB moved</th><th>Returns</th><th>of react</th><th>of balancer</th><th>of persist</th></tr>\n")
+	b.WriteString("<table><tr><th>Policy</th><th>Unserved core-hours</th><th>GiB-hours</th><th>Moves</th><th>GiB moved</th><th>Returns</th><th>of react</th><th>of balancer</th><th>of persist</th></tr>\n")
 	for _, name := range r.Names {
 		s := r.Policies[name]
-		fmt.Fprintf(b, "<tr><td>%s</td><td>%.1f</td><td>%d</td><td>%.0f</td><td>%d</td><td>%s</td><td>%s</td><td>%s</td></tr>\n", html.EscapeString(name), s.Unmet, s.Moves, s.GiB, s.PingPong,
+		fmt.Fprintf(b, "<tr><td>%s</td><td>%.1f</td><td>%.1f</td><td>%d</td><td>%.0f</td><td>%d</td><td>%s</td><td>%s</td><td>%s</td></tr>\n", html.EscapeString(name), s.Unmet, s.UnmetMem, s.Moves, s.GiB, s.PingPong,
 			s.cell("react", true), s.cell("balancer", true), s.cell("persist", true))
 	}
 	b.WriteString("</table><p>Sums over placements; in brackets the 90 % interval over placements and days.</p>\n")
@@ -196,36 +196,7 @@ func (r *Result) moveTables(b *bytes.Buffer, s *Scored) {
 	worst := slices.Clone(all[max(n, len(all)-listed):])
 	slices.Reverse(worst)
 	show("The worst moves", worst)
-	for k, m := range slices.Concat(all[:min(2, n)], worst[:min(2, len(worst))]) {
+	for k, m := range slices.Concat(all[:n], worst) {
 		b.Write(r.moveChart(m, k))
 	}
-}
-
-// moveChart is the demand of the two hosts round a move, as if it had not been made.
-func (r *Result) moveChart(m judged, k int) []byte {
-	at := slices.Clone(r.Policies["predictive"].runs[m.placement].world.start)
-	for _, x := range r.Policies["predictive"].runs[m.placement].world.log {
-		if x.Step >= m.Step {
-			break
-		}
-		at[x.VM] = x.To
-	}
-	from, to, vm := chart.Series{Name: "source, had it stayed"}, chart.Series{Name: "destination, had it stayed"}, chart.Series{Name: "the VM"}
-	for t := max(0, m.Step-2*perHour); t <= min(m.Step+3*perHour, r.h.Steps-1); t++ {
-		var sum [2]float64
-		for v, b := range at {
-			switch b {
-			case m.From:
-				sum[0] += r.h.At(v, t)
-			case m.To:
-				sum[1] += r.h.At(v, t)
-			}
-		}
-		x := float64(t-m.Step) / perHour
-		from.X, from.Y = append(from.X, x), append(from.Y, sum[0])
-		to.X, to.Y = append(to.X, x), append(to.Y, sum[1])
-		vm.X, vm.Y = append(vm.X, x), append(vm.Y, r.h.At(int(m.VM), t))
-	}
-	return chart.Line(chart.Figure{Title: fmt.Sprintf("%s, day %d (%d)", r.h.VMs[m.VM].Name, m.Step/day, k+1), Desc: "Demand of both hosts and of the VM in the hours round its move.",
-		X: chart.Axis{Label: "hours from the decision"}, Y: chart.Axis{Label: "cores"}}, []chart.Series{from, to, vm}, chart.Mark{At: r.f.C, Name: "cores of a host"}, chart.Mark{At: 0, Name: "moved", Upright: true})
 }

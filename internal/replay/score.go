@@ -18,6 +18,7 @@ type Interval struct {
 // with did not run, or is 0.
 type Scored struct {
 	Unmet      float64             `json:"unmet_core_hours"`
+	UnmetMem   float64             `json:"unmet_gib_hours"`
 	Moves      int                 `json:"moves"`
 	GiB        float64             `json:"gib_moved"`
 	PingPong   int                 `json:"ping_pong"`
@@ -105,6 +106,7 @@ func summarise(h *History, f Fleet, opt *Options, runs []*run, watches []*watch,
 func (s *Scored) add(r *run) {
 	x := r.world.Score()
 	s.Unmet += x.Unmet
+	s.UnmetMem += x.UnmetMem
 	s.Moves += x.Moves
 	s.GiB += x.GiB
 	s.PingPong += x.PingPong

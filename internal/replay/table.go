@@ -23,6 +23,11 @@ func (r *Result) Table(w io.Writer) error {
 		fmt.Fprintf(&b, "%-34s %10.1f %7d %8.0f %7d %17s %17s %17s %7s\n", name, s.Unmet, s.Moves, s.GiB, s.PingPong,
 			s.cell("react", true), s.cell("balancer", true), s.cell("persist", true), s.cell("gap_closed", false))
 	}
+	for _, name := range r.Names {
+		if s := r.Policies[name]; s.UnmetMem > 0 {
+			fmt.Fprintf(&b, "%s: %.1f GiB-hours of memory beyond what hosts have\n", name, s.UnmetMem)
+		}
+	}
 	b.WriteString("\nunmet core-hours and moves are sums over placements; in brackets 90 % intervals over placements and days\n")
 	if p := r.Pressure; p != nil {
 		fmt.Fprintf(&b, "warnings of a shortage within the hour: precision %.2f, recall %.2f, Brier %.4f (base rate %.4f); %.0f %% of %d onsets warned of, %.0f minutes ahead on average\n",

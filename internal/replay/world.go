@@ -25,6 +25,7 @@ type Move struct {
 	Benefit float64
 	Lead    int
 	Why     string
+	Fan     *Fan
 }
 
 // flight is a move under way: the VM runs at its source up to and including step until.
@@ -56,6 +57,7 @@ type World struct {
 type Score struct {
 	Unmet     float64 // core-hours, downtime included
 	Demand    float64 // core-hours
+	UnmetMem  float64 // GiB-hours reserved beyond what hosts have
 	Downtime  float64 // core-hours of demand during switchovers
 	Stood     float64 // s that VMs stood still
 	Moves     int
@@ -116,6 +118,7 @@ func (w *World) Step(t int) {
 			w.unmet(t, x/perHour)
 			w.score.Short++
 		}
+		w.score.UnmetMem += max(0, w.Mem[b]-w.F.M) / perHour
 	}
 	w.landed = w.landed[:0]
 	kept := w.Flights[:0]
