@@ -43,7 +43,7 @@ func (c Convergence) Watch(j JobStats, now int64) Convergence {
 	if j == c.last {
 		return c
 	}
-	first := c.at == 0 || j.Disk != c.last.Disk
+	first := c.at == 0 || j.Disk != c.last.Disk || blank(c.last) && !blank(j)
 	if dt := float64(now-c.at) / 1e9; !first && dt > 0 && j.Processed >= c.last.Processed {
 		r := float64(j.Processed-c.last.Processed) / dt
 		if c.Rate == 0 {
@@ -58,6 +58,10 @@ func (c Convergence) Watch(j JobStats, now int64) Convergence {
 	c.last, c.at = j, now
 	return c
 }
+
+// blank reports a reading of a job that has not counted its memory yet: nothing left
+// to send is then no low point that later ones have to beat.
+func blank(j JobStats) bool { return j.Remaining == 0 && j.Processed == 0 }
 
 // Stalled says why a transfer is given up, or nothing.
 func (c Convergence) Stalled(now int64) schemas.Reason {

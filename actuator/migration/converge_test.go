@@ -70,6 +70,30 @@ func TestConvergence(t *testing.T) {
 
 // TestStallAborts: the machine raises the downtime in steps, then ends the transfer,
 // and says why.
+// TestBlankReading: a job that has not counted its memory says that nothing is left.
+// That is no low point, or every transfer longer than the patience would be a stalled
+// one; and one that says nothing else is given up all the same.
+func TestBlankReading(t *testing.T) {
+	now := int64(time.Hour)
+	c := Convergence{}.Watch(JobStats{Active: true}, now)
+	j := JobStats{Active: true, Round: 1, Total: 100e6, Remaining: 100e6}
+	for i := range 90 {
+		now += int64(time.Second)
+		j.Processed, j.Remaining = j.Processed+1e6, j.Remaining-1e6
+		if c = c.Watch(j, now); !c.Stalled(now).OK() {
+			t.Fatalf("given up after %d s of steady progress: %s", i+1, c.Stalled(now))
+		}
+	}
+	begun := int64(time.Hour)
+	c = Convergence{}
+	for at := begun; at <= begun+int64(patience); at += int64(time.Second) {
+		c = c.Watch(JobStats{Active: true, Elapsed: time.Duration(at - begun)}, at)
+	}
+	if c.Stalled(begun + int64(patience)).OK() {
+		t.Error("one that never counts its memory is not given up")
+	}
+}
+
 func TestStallAborts(t *testing.T) {
 	now := int64(time.Hour)
 	s := Start(100, now+int64(time.Hour), now, DefaultLimits())

@@ -68,6 +68,7 @@ func run(t *testing.T, change func(*Config)) (context.Context, *Rig) {
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(r.Logs())
+			t.Log(r.story())
 		}
 		if err := r.Stop(); err != nil {
 			t.Error(err)
@@ -161,9 +162,23 @@ func TestLabTwoSites(t *testing.T) {
 		t.Errorf("rotation between moves: %v: %s", err, out)
 	}
 	time.Sleep(6 * time.Second)
-	if o := r.move(ctx, t, g, k, 2, 0); o.Result != schemas.ResultSucceeded {
-		t.Fatalf("back: %s %s", o.Result, o.Reason)
+	_, _, _ = k.Gap()
+	id, err := r.Order(ctx, g, 2, 0, 2*time.Minute)
+	if err == nil {
+		err = r.Copying(id, time.Minute)
 	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.slower(t, id, 5e6)
+	o, err := r.Outcome(id, 3*time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.judge(t, o, k, 0); o.Result != schemas.ResultSucceeded {
+		t.Errorf("back: %s %s", o.Result, o.Reason)
+	}
+	r.plot(t, id)
 	if l := r.Link(); l == nil || l.RTT < 20 || l.By != "tunnel:private" && l.By != "tunnel:public" {
 		t.Errorf("the link was not measured: %+v", l)
 	} else {

@@ -64,6 +64,7 @@ type Rig struct {
 	outcomes map[schemas.CommandID]schemas.Outcome
 	progress []schemas.Progress
 	link     *schemas.CapacityLink
+	links    []schemas.CapacityLink // every share-out, bounded by the lab's life
 	guests   []*lab.Guest
 }
 
@@ -211,6 +212,7 @@ func (r *Rig) listen(ctx context.Context, b *streams.Bus, in streams.Input) {
 		case *schemas.CapacityLink:
 			if m.Shared {
 				r.link = m
+				r.links = append(r.links, *m)
 			}
 		}
 	})
