@@ -132,7 +132,7 @@ func (a *Actuator) facts(ctx context.Context, c *schemas.Command, order schemas.
 		}
 	}
 	if f.Peer = a.cfg.Peer != nil; f.Peer {
-		f.Lock = a.cfg.Peer.lockState()
+		f.Lock = a.cfg.Peer.lockState(c.VM)
 	}
 	f.Now = a.now()
 	return f
@@ -262,7 +262,7 @@ func (a *Actuator) start(ctx context.Context, t migration.Ticket, rec moveRecord
 		},
 	}
 	if rec.Peer && a.cfg.Peer != nil {
-		d.Locked = a.cfg.Peer.held()
+		d.Locked = a.cfg.Peer.heldFor(d.Ticket.VM())
 	}
 	if a.cfg.crash != nil {
 		d.crash = a.cfg.crash

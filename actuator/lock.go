@@ -1,6 +1,7 @@
 package actuator
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -21,6 +22,8 @@ type PeerConfig struct {
 	Leases string         // the file_lockspace_dir of qemu-lockd.conf, shared by all hosts: there the trial's leases are
 	Daemon string         // pid file of virtlockd or of sanlock
 	Site   schemas.SiteID // of this host; post-copy never crosses sites, nor goes where the site is not known
+
+	born func(schemas.VMID) (uint64, error) // nil: qemuBorn
 }
 
 // DefaultLockDaemon is virtlockd's pid file.
@@ -40,50 +43,132 @@ func (c *PeerConfig) validate() error {
 }
 
 // Running names the lock daemon that runs on this host, or says why none does.
-func (c *PeerConfig) Running() (string, error) { return c.daemon() }
+func (c *PeerConfig) Running() (string, error) {
+	d, err := c.daemon()
+	if err != nil {
+		return "", err
+	}
+	return d.String(), nil
+}
 
-// daemon names the lock daemon that runs now, so that another one, later, is known as
-// another.
-func (c *PeerConfig) daemon() (string, error) {
+// lockDaemon is one running daemon: one that comes after it is another.
+type lockDaemon struct {
+	name  string
+	pid   int
+	since uint64 // clock ticks after the machine's start
+}
+
+func (d lockDaemon) String() string { return fmt.Sprintf("%s %d since %d", d.name, d.pid, d.since) }
+
+// daemon finds the lock daemon that runs now.
+func (c *PeerConfig) daemon() (lockDaemon, error) {
+	var none lockDaemon
 	file := c.Daemon
 	if file == "" {
 		file = DefaultLockDaemon
 	}
 	b, err := os.ReadFile(file)
 	if err != nil {
-		return "", fmt.Errorf("the lock daemon does not run: %w", err)
+		return none, fmt.Errorf("the lock daemon does not run: %w", err)
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
 	if err != nil || pid <= 1 {
-		return "", fmt.Errorf("the lock daemon's %s holds %.20q", file, b)
+		return none, fmt.Errorf("the lock daemon's %s holds %.20q", file, b)
 	}
+	name, since, err := process(pid)
+	if err != nil {
+		return none, fmt.Errorf("the lock daemon %d: %w", pid, err)
+	}
+	if !slices.Contains(lockDaemons, name) {
+		return none, fmt.Errorf("process %d of %s is %q, which is no lock daemon", pid, file, name)
+	}
+	return lockDaemon{name, pid, since}, nil
+}
+
+var errEnded = errors.New("it has ended")
+
+// process gives a running process's name and when it started, in clock ticks after the
+// machine did.
+func process(pid int) (name string, since uint64, err error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return "", fmt.Errorf("the lock daemon %d has ended", pid)
+		return "", 0, errEnded
 	}
 	// pid (comm) state ...; the 22nd field is when it started (proc(5)).
 	open, shut := strings.IndexByte(string(stat), '('), strings.LastIndexByte(string(stat), ')')
 	if open < 0 || shut < open {
-		return "", fmt.Errorf("the lock daemon %d cannot be looked at", pid)
+		return "", 0, errors.New("it cannot be looked at")
 	}
-	name, rest := string(stat[open+1:shut]), strings.Fields(string(stat[shut+1:]))
-	if !slices.Contains(lockDaemons, name) {
-		return "", fmt.Errorf("process %d of %s is %q, which is no lock daemon", pid, file, name)
-	}
+	rest := strings.Fields(string(stat[shut+1:]))
 	if len(rest) < 20 || rest[0] == "Z" {
-		return "", fmt.Errorf("the lock daemon %d has ended", pid)
+		return "", 0, errEnded
 	}
-	return fmt.Sprintf("%s %d since %s", name, pid, rest[19]), nil
+	if since, err = strconv.ParseUint(rest[19], 10, 64); err != nil {
+		return "", 0, fmt.Errorf("its start: %w", err)
+	}
+	return string(stat[open+1 : shut]), since, nil
+}
+
+// qemuBorn says when the QEMU of a VM started: the oldest, should there be several.
+func qemuBorn(vm schemas.VMID) (born uint64, err error) {
+	dirs, err := os.ReadDir("/proc")
+	if err != nil {
+		return 0, err
+	}
+	mark := []byte("\x00-uuid\x00" + vm.String() + "\x00")
+	found := false
+	for _, d := range dirs {
+		pid, err := strconv.Atoi(d.Name())
+		if err != nil {
+			continue
+		}
+		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if err != nil || !bytes.Contains(line, mark) {
+			continue // it went, or is another
+		}
+		if _, since, err := process(pid); err == nil && (!found || since < born) {
+			born, found = since, true
+		}
+	}
+	if !found {
+		return 0, fmt.Errorf("no QEMU process of %s is seen", vm)
+	}
+	return born, nil
 }
 
 const lockDaemonFix = "systemctl enable --now virtlockd.socket virtlockd.service, or use the default handover"
 
-// lockState is zero while a lock daemon runs.
-func (c *PeerConfig) lockState() schemas.Reason {
-	if _, err := c.daemon(); err != nil {
+// lockState is zero while the lock daemon runs from which a VM of this host took its
+// lock. A daemon that came later knows nothing of it, though it passes every trial.
+func (c *PeerConfig) lockState(vm schemas.VMID) schemas.Reason {
+	d, err := c.daemon()
+	if err != nil {
 		return schemas.Reason{Code: schemas.ReasonLock, Detail: err.Error() + "; " + lockDaemonFix}
 	}
+	look := c.born
+	if look == nil {
+		look = qemuBorn
+	}
+	born, err := look(vm)
+	switch {
+	case err != nil:
+		return schemas.Reason{Code: schemas.ReasonLock, Detail: "whether the VM holds its lock cannot be told: " + err.Error() + "; use the default handover"}
+	case born < d.since:
+		return schemas.Reason{Code: schemas.ReasonLock, Detail: fmt.Sprintf("%s %d started after the VM, whose lock went with the one before: shut the VM down and start it, or use the default handover", d.name, d.pid)}
+	}
 	return schemas.Reason{}
+}
+
+// heldFor is held for the host at which the VM runs.
+func (c *PeerConfig) heldFor(vm schemas.VMID) func() schemas.Reason {
+	held := c.held() // first: a daemon that ends from here on is missed
+	own := c.lockState(vm)
+	return func() schemas.Reason {
+		if !own.OK() {
+			return own
+		}
+		return held()
+	}
 }
 
 // held gives a function that says whether the lock daemon of this moment still runs.

@@ -2,6 +2,7 @@ package actuator
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -50,6 +51,9 @@ func daemonFor(t *testing.T, pidFile string) (kill func()) {
 	return kill
 }
 
+// young is a VM that started after every daemon.
+func young(schemas.VMID) (uint64, error) { return math.MaxUint64, nil }
+
 // peerRig is a fleet whose first two hosts move peer to peer.
 type peerRig struct {
 	*rig
@@ -68,7 +72,7 @@ func newPeerRig(t *testing.T, lock bool, change ...func(i int, c *Config)) *peer
 	limits.Answer, limits.Life, limits.Hold, limits.Retry = 2*time.Second, 2*time.Second, 50*time.Millisecond, 50*time.Millisecond
 	for i := range 2 {
 		r.host(i, func(c *Config) {
-			c.Peer = &PeerConfig{URI: c.URI, Leases: r.leases, Daemon: r.pid, Site: "private"}
+			c.Peer = &PeerConfig{URI: c.URI, Leases: r.leases, Daemon: r.pid, Site: "private", born: young}
 			c.Limits, c.calls = &limits, &libvirt.Limits{Quick: 2 * time.Second, Phase: 2 * time.Second}
 			for _, f := range change {
 				f(i, c)
@@ -122,6 +126,10 @@ func TestPeerRefused(t *testing.T) {
 	}{
 		{"disks are not locked", false, nil, nil, "lock_manager"},
 		{"no lock daemon", true, func(r *peerRig) { r.kill() }, nil, "systemctl enable"},
+		{"the VM is older than the lock daemon", true, nil, func(i int, c *Config) {
+			c.Peer.born = func(schemas.VMID) (uint64, error) { return 0, nil }
+		}, "shut the VM down"},
+		{"no process of the VM is seen", true, nil, func(i int, c *Config) { c.Peer.born = nil }, "cannot be told"},
 		{"the destination does not take part", true, nil, func(i int, c *Config) {
 			if i == 1 {
 				c.Peer = nil

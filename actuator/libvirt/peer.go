@@ -66,6 +66,14 @@ func unlocked(format string, args ...any) *migration.Refusal {
 
 const lockFix = `set lock_manager = "lockd" in qemu.conf and auto_disk_leases = 1 with a file_lockspace_dir on shared storage in qemu-lockd.conf, on both hosts, give that directory as --peer-leases, or use the default handover`
 
+// mending says what to do when a lease could not be tried for.
+func mending(err error) string {
+	if strings.Contains(err.Error(), "Lockspace for path") {
+		return "its virtlockd has been started again and was not told the directory: restart libvirtd"
+	}
+	return lockFix
+}
+
 // beginPeer binds a connection to the move and takes the lease. Nothing is asked of
 // the VM itself yet.
 func (s *Source) beginPeer(ctx context.Context, t migration.Ticket) (o migration.Offer, err error) {
@@ -92,7 +100,7 @@ func (s *Source) beginPeer(ctx context.Context, t migration.Ticket) (o migration
 	}
 	if m.probe, err = c.probe(ctx, t.Lead.Lease); err != nil {
 		if isRefused(err) {
-			err = unlocked("this host could not take the lease %s: %v; %s", t.Lead.Lease, err, lockFix)
+			err = unlocked("this host could not take the trial's lease: %v; %s", err, mending(err))
 		}
 		return o, err
 	}
@@ -216,7 +224,7 @@ func (d *Destination) Prove(ctx context.Context, lease string) error {
 	case isRefused(err) && (strings.Contains(err.Error(), "resource busy") || strings.Contains(err.Error(), "is locked")):
 		return nil
 	case isRefused(err):
-		return unlocked("whether disks are locked could not be tried here: %v", err)
+		return unlocked("whether disks are locked could not be tried here: %v; %s", err, mending(err))
 	}
 	return err
 }

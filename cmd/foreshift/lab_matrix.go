@@ -42,7 +42,7 @@ func labMatrixCommand(at *place) *cobra.Command {
 			if rounds < 0 || split < 0 || control < 0 {
 				return usageError{errors.New("rounds are counted from 0")}
 			}
-			f, err := start(c.Context(), lab.Config{Dir: dir, Lock: lock, Progress: say})
+			f, err := start(c.Context(), lab.Config{Dir: dir, Lock: lock, IdleLock: peer && !lock, Progress: say})
 			if err != nil {
 				return err
 			}
@@ -76,7 +76,7 @@ func labMatrixCommand(at *place) *cobra.Command {
 	f.StringVar(&results, "results", "", "file of results, as JSON: what it holds is added to, so that the matrix can be played in pieces")
 	f.StringVar(&table, "table", "", "file to write the table to, as Markdown")
 	f.BoolVar(&peer, "p2p", false, "let libvirt lead, peer to peer, and play the cells of that")
-	f.BoolVar(&lock, "lock", false, "give every host a virtlockd that locks disks")
+	f.BoolVar(&lock, "lock", false, "have libvirt lock disks with a virtlockd on every host; with --p2p alone they run and libvirt does not ask them")
 	f.StringVar(&dir, "dir", "", "the lab's directory, made and removed; default /var/lib/foreshift-lab/default")
 	f.BoolVar(&list, "list", false, "list the cells and play none")
 	return c

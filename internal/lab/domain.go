@@ -132,7 +132,7 @@ func (l *Lab) StartGuest(ctx context.Context, h *Host, spec GuestSpec) (*Guest, 
 			return nil, fmt.Errorf("lab: guest %s: disk: %w", spec.Name, err)
 		}
 	}
-	if l.cfg.Lock {
+	if l.cfg.Lock || l.cfg.IdleLock {
 		if err := os.WriteFile(filepath.Join(l.LeaseDir(), leaseKey(spec.Name)), nil, 0o600); err != nil {
 			return nil, fmt.Errorf("lab: guest %s: lease: %w", spec.Name, err)
 		}
@@ -223,7 +223,7 @@ func (l *Lab) domainXML(g *Guest, octet byte) (string, error) {
 			disk = fmt.Sprintf(diskTemplate, localPool+"/"+g.Name+".img", "")
 		}
 	}
-	if l.cfg.Lock { // a lock of its own: the disk is shareable, so that locks on it keep nobody out
+	if l.cfg.Lock || l.cfg.IdleLock { // a lock of its own: the disk is shareable, so that locks on it keep nobody out
 		disk += fmt.Sprintf("    <lease><lockspace>%s</lockspace><key>%s</key><target path='%s'/></lease>\n", filepath.Base(l.LeaseDir()), leaseKey(g.Name), filepath.Dir(l.LeaseDir()))
 	}
 	id := l.rec.ID

@@ -147,6 +147,8 @@ func (l *Lab) startHosts(ctx context.Context) error {
 			if err := h.lockConfig(l.LeaseDir()); err != nil {
 				return fmt.Errorf("host %s: %w", h.Name, err)
 			}
+		}
+		if l.cfg.Lock || l.cfg.IdleLock {
 			if err := h.StartLock(ctx); err != nil {
 				return err
 			}

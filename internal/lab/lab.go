@@ -32,6 +32,9 @@ type Config struct {
 	Capacity schemas.Amounts
 	// Lock gives every host a virtlockd, and has libvirt lock disks with it.
 	Lock bool
+	// IdleLock gives every host a virtlockd and every guest its lease as Lock does, and
+	// leaves libvirt untold: all looks as if disks were locked, and nothing is.
+	IdleLock bool
 	// Bare makes the network alone, without hypervisors: for what lies between hosts.
 	// It installs nothing.
 	Bare bool

@@ -24,6 +24,7 @@ type Cell struct {
 	moved     bool               // it has been at its destination since before the command
 	doubles   bool               // the fault itself makes a second domain of the same UUID
 	elsewhere bool               // somebody else moves the VM away
+	unlocks   bool               // the guest loses its lock: a new one takes its place
 	local     bool               // the guest's disk is its host's alone, and goes along
 }
 

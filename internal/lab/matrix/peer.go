@@ -1,6 +1,7 @@
 package matrix
 
 import (
+	"errors"
 	"time"
 
 	"github.com/foreshift/foreshift/internal/lab"
@@ -25,16 +26,20 @@ func PeerCells() []Cell {
 		}, after: func(x *run) { x.peers[x.dst].Heal() }},
 		{Name: "p2p with a lock: source actuator killed", Steps: []string{"pre-copy", "perform", "switchover"}, fault: func(x *run) { x.killPart(x.actuators[x.src], mended) }, Quick: true},
 		{Name: "p2p: lock daemon killed at the source", Steps: stepsPreCopy, ends: []schemas.Result{schemas.ResultFailed}, why: schemas.ReasonLock,
-			fault: func(x *run) { x.killLock(x.src) }},
+			fault: func(x *run) { x.killLock(x.src) }, unlocks: true},
 		{Name: "p2p: lock daemon killed at the destination", Steps: []string{"pre-copy", "prepare"}, why: schemas.ReasonLock,
-			fault: func(x *run) { x.killLock(x.dst) }},
+			fault: func(x *run) { x.killLock(x.dst) }, unlocks: true},
+		{Name: "p2p: lock daemon of the source another than the guest's", ends: refused, why: schemas.ReasonLock, before: func(x *run) {
+			h := x.Lab.Hosts[x.src]
+			x.fault(errors.Join(h.KillLock(), h.StartLock(x.ctx), h.KillLibvirtd(x.ctx), h.StartLibvirtd(x.ctx)))
+		}, unlocks: true, Quick: true},
 	}
 }
 
-// UnlockedCells are those of a fleet of [StartPeer] in a lab without locks: nothing
-// begins.
+// UnlockedCells are those of a fleet of [StartPeer] in a lab whose lock daemons run
+// and lock nothing ([lab.Config.IdleLock]): only the trial can tell, and nothing moves.
 func UnlockedCells() []Cell {
-	return []Cell{{Name: "p2p without a lock", why: schemas.ReasonLock, ends: []schemas.Result{schemas.ResultRefused, schemas.ResultFailed}, Quick: true}}
+	return []Cell{{Name: "p2p: lock daemons run, and libvirt does not ask them", why: schemas.ReasonLock, ends: []schemas.Result{schemas.ResultRefused, schemas.ResultFailed}, Quick: true}}
 }
 
 func (x *run) killLock(host int) {

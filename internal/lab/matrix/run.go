@@ -155,6 +155,11 @@ func (f *Fleet) Round(ctx context.Context, c Cell, round int) (_ Result, err err
 			e.End = &o
 		}
 	}
+	if c.unlocks { // a libvirtd tells its lock daemon only once in which directory to lock
+		for _, h := range f.Lab.Hosts[:2] {
+			x.fault(errors.Join(h.KillLibvirtd(ctx), h.StartLibvirtd(ctx)))
+		}
+	}
 	x.settle(&e)
 	e.Seen = w.Stop()
 	e.After = f.Lab.Beats.Report(f.guest.Name)
@@ -170,7 +175,7 @@ func (f *Fleet) Round(ctx context.Context, c Cell, round int) (_ Result, err err
 	f.mu.Unlock()
 	res.Wrong = append(judge(e), x.wrong...)
 	fill(&res, e, began)
-	again := len(res.Wrong) > 0 || c.harms || c.elsewhere || e.After.Resets != e.Before.Resets
+	again := len(res.Wrong) > 0 || c.harms || c.elsewhere || c.unlocks || e.After.Resets != e.Before.Resets
 	if again {
 		res.Person = c.harms || e.End == nil || e.End != nil && e.End.Result == schemas.ResultUnknown
 		if err := x.renew(e); err != nil {
