@@ -42,6 +42,11 @@ type Input struct {
 // largest message must fit twice.
 const pullBytes = 8 << 20
 
+// pullMost is how many messages, of a bounded size together, a consumer asks for at
+// once. A bound in bytes alone makes the library keep room for a million of them: 8 MB
+// a consumer, however little comes.
+const pullMost = 2048
+
 // pullLast is how many messages a consumer of the last of each subject asks for at
 // once. There a bound in bytes loses messages: the server takes the next one from its
 // list of subjects before it finds that the request has no room left for it, and does
@@ -272,7 +277,7 @@ func (b *Bus) open(ctx context.Context, src *source) (*iterator, error) {
 		return nil, explain(wait, "stream "+src.Stream, err)
 	}
 	first := cons.CachedInfo()
-	var pull jetstream.PullMessagesOpt = jetstream.PullMaxBytes(max(pullBytes, 2*int(st.MaxMsg)))
+	var pull jetstream.PullMessagesOpt = jetstream.PullMaxMessagesWithBytesLimit(pullMost, max(pullBytes, 2*int(st.MaxMsg)))
 	if src.From == FromLastPerSubject {
 		pull = jetstream.PullMaxMessages(pullLast)
 	}
