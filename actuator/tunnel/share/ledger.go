@@ -314,16 +314,32 @@ func (l *Ledger) decide(now schemas.Time, key pair, k *link) Verdict {
 	reserved := rate * schemas.BytesPerSecond(l.cfg.Reserved)
 	l.inForce(key, k)
 	on := l.crossing(key)
-	moves := make([]Move, len(on))
+	moves, at := make([]Move, 0, len(on)), make([]int, len(on))
+	floors := make([]schemas.BytesPerSecond, len(on))
+	// A host takes its commands one after the other: a turn given to the second while the
+	// first still waits would be nobody's, and both would stand until they expire.
+	waits := map[schemas.HostID]bool{}
 	for i, m := range on {
-		moves[i] = l.moveOf(m)
+		mv := l.moveOf(m)
+		at[i], floors[i] = -1, max(0, mv.Dirty)*Margin
+		if !mv.Running && now <= m.cmd.Expires {
+			if waits[m.cmd.Source] {
+				continue
+			}
+			waits[m.cmd.Source] = true
+		}
+		at[i] = len(moves)
+		moves = append(moves, mv)
 	}
-	dst := make([]Share, len(on))
+	dst := make([]Share, len(moves))
 	ln := Link{Rate: rate, Reserved: reserved, Other: k.other}
 	left := l.divider.Divide(now, ln, moves, dst)
 	t := schemas.Tunnel{A: key.a, B: key.b, Time: now, Rate: rate, Reserved: reserved, Other: k.other, Left: left, Shares: make([]schemas.Share, 0, len(on))}
 	for i, m := range on {
-		s := dst[i]
+		s := Share{Floor: floors[i], Need: floors[i], Waits: true, Why: schemas.ReasonTurn}
+		if at[i] >= 0 {
+			s = dst[at[i]]
+		}
 		if k.last.Loss >= 1 && !m.begun {
 			s.Waits, s.Rate, s.Why = true, 0, schemas.ReasonLinkDown
 		}

@@ -111,4 +111,5 @@ func TestLabThreeMoves(t *testing.T) {
 		}
 	}
 	t.Logf("total completion time %.1f s", total.Seconds())
+	t.Log(r.story())
 }
