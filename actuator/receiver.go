@@ -102,7 +102,7 @@ func (r *Receiver) serve(ctx context.Context, op schemas.Op, t migration.Ticket,
 		why := schemas.Reason{Code: schemas.ReasonLibvirt, Detail: fmt.Sprintf("%s: this host's libvirt does not answer, nothing was done: %v", op, err)}
 		return migration.Reply{Why: why, Peer: migration.Peer{Fence: rec.Fence, Released: rec.Released, Resumed: rec.Resumed, Asked: asked}}, &migration.Refusal{Why: why}
 	}
-	here := migration.Here{Copy: seen.Copy, Incoming: seen.Incoming, Session: r.host.Session(vm), Leads: r.j.leads(vm)}
+	here := r.here(vm, seen)
 	ask := migration.Ask{Op: op, Epoch: t.Epoch, AfterSeq: t.Command.AfterSeq, Expires: expires, Command: int64(t.Command.Expires), Deadline: int64(t.Command.Deadline) + int64(r.limits.DiskTime(o.Copied()))}
 	if ask.Peer = op == schemas.OpPrepare && o.Peer != nil; ask.Peer {
 		here.Lock = r.prove(t, func() error { return r.host.Prove(ctx, o.Peer.Lease) })
@@ -187,8 +187,10 @@ func (r *Receiver) steps(ctx context.Context, t migration.Ticket, o migration.Of
 			r.forget(vm)
 			next, err = r.host.Resume(ctx, t)
 		case migration.DoDrop:
-			r.forget(vm)
-			next, err = r.host.Release(ctx, t)
+			if err = r.stillDrop(ctx, t); err == nil {
+				r.forget(vm)
+				next, err = r.host.Release(ctx, t)
+			}
 		}
 		if err != nil {
 			return reply, fmt.Errorf("%s: %w", s.Kind, err)
@@ -199,6 +201,23 @@ func (r *Receiver) steps(ctx context.Context, t migration.Ticket, o migration.Of
 		reply = next
 	}
 	return reply, nil
+}
+
+// stillDrop looks once more before a copy is destroyed.
+func (r *Receiver) stillDrop(ctx context.Context, t migration.Ticket) error {
+	vm := t.VM()
+	seen, err := r.host.Observe(ctx, t)
+	if err != nil {
+		return err
+	}
+	if why := r.rules.RecheckDrop(r.j.record(vm), t.Epoch, r.here(vm, seen), r.now()); !why.OK() {
+		return &migration.Refusal{Why: why}
+	}
+	return nil
+}
+
+func (r *Receiver) here(vm schemas.VMID, seen migration.Reply) migration.Here {
+	return migration.Here{Copy: seen.Copy, Incoming: seen.Incoming, Session: r.host.Session(vm), Leads: r.j.leads(vm)}
 }
 
 // promise writes down which files are about to be made for a VM's disks, once it is
@@ -298,7 +317,7 @@ func (r *Receiver) tendOne(ctx context.Context, vm schemas.VMID) error {
 	if err != nil {
 		return err
 	}
-	here := migration.Here{Copy: seen.Copy, Incoming: seen.Incoming, Session: r.host.Session(vm), Leads: r.j.leads(vm)}
+	here := r.here(vm, seen)
 	epoch, steps := r.rules.Tend(rec, here, r.now(), r.limits)
 	t.Epoch = epoch
 	_, err = r.steps(ctx, t, migration.Offer{}, steps, seen)

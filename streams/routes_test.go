@@ -306,6 +306,7 @@ func TestNobodySpeaksIntoAnInbox(t *testing.T) {
 	for _, r := range roles {
 		b[r] = streamstest.Connect(t, s, r)
 	}
+	found := []string{streams.RoleForecaster, streams.RolePlacer} // by nats micro
 	type ear struct {
 		role string
 		acc  streams.Account
@@ -341,8 +342,8 @@ func TestNobodySpeaksIntoAnInbox(t *testing.T) {
 		for _, acc := range streams.AccountsOf(r) {
 			c := connOf(b[r], acc)
 			for _, e := range ears {
-				if e.role == r {
-					continue
+				if e.role == r || e.role == streams.RoleInspector && acc == streams.Tel && slices.Contains(found, r) {
+					continue // services tell the inspector who they are; nothing is decided by that
 				}
 				if err := c.NC.Publish(streams.InboxPrefix(e.role)+".spoof", []byte(r)); err != nil {
 					t.Fatal(err)

@@ -130,7 +130,7 @@ func TestServiceCatchesUpBeforeItTicks(t *testing.T) {
 	}
 	stop := start(t, &streams.Service{Name: "placer", Bus: b, Decider: f, Inputs: []streams.Input{{Stream: streams.Pressure}, {Stream: streams.Capacity}, {Stream: streams.Acts, From: streams.FromNew}}})
 	publishPressures(t, b, 500, 520)
-	eventually(t, "all applied", func() bool { return f.seen.Load() == 520 })
+	eventually(t, "all applied, and a tick", func() bool { return f.seen.Load() == 520 && first.Load() > 0 })
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}

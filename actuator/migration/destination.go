@@ -179,6 +179,13 @@ func (r *Rules) Answer(d Record, a Ask, h Here, now int64, l Limits) ([]Step, sc
 	return r.consent(on, a, h, now, l, steps)
 }
 
+// RecheckDrop asks again, with a fresh look, when a copy is about to be destroyed: the
+// host may have been stopped since it looked, and somebody may have started the copy.
+func (r *Rules) RecheckDrop(d Record, epoch uint64, h Here, now int64) schemas.Reason {
+	_, why := r.consent(d, Ask{Op: tending, Epoch: epoch, Expires: now, Command: now, Deadline: now}, h, now, Limits{}, []Step{{Kind: DoDrop}})
+	return why
+}
+
 // consent asks the guards about every step, each with the record that will be on
 // disk by then. One no refuses all.
 func (r *Rules) consent(on Record, a Ask, h Here, now int64, l Limits, steps []Step) ([]Step, schemas.Reason) {

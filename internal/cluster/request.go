@@ -161,7 +161,7 @@ func (a *actuator) serve(q *request) {
 		return
 	}
 	a.served[i] = true
-	r := &receiving{a: a, q: q, g: q.g}
+	r := &receiving{a: a, q: q, g: q.g, epoch: q.epoch}
 	a.later(a.w.hyper.between(time.Millisecond, 4*time.Millisecond), r.begin)
 }
 
@@ -193,6 +193,7 @@ type receiving struct {
 	a     *actuator
 	q     *request
 	g     *guest
+	epoch uint64 // that is asked for, or tended
 	reply migration.Reply
 	steps []migration.Step
 	on    int
@@ -297,6 +298,13 @@ func (r *receiving) effect(k migration.StepKind) error {
 		}
 		return a.h.start(g, "resumed by its destination")
 	default:
+		seen, err := a.h.look(g)
+		if err != nil {
+			return err
+		}
+		if why := w.rules.RecheckDrop(a.journal.record(g), r.epoch, a.here(g, seen), a.clock()); !why.OK() {
+			return &migration.Refusal{Why: why}
+		}
 		a.lives[g.index] = lifeBase{}
 		return a.h.release(g, epoch, asked)
 	}
@@ -369,7 +377,7 @@ func (a *actuator) tend() {
 		}
 		a.w.say(a.name, g, "tends epoch %d: %v", epoch, steps[0].Kind)
 		a.served[g.index] = true
-		t := &receiving{a: a, g: g, steps: steps, reply: migration.Reply{Seen: seen}}
+		t := &receiving{a: a, g: g, epoch: epoch, steps: steps, reply: migration.Reply{Seen: seen}}
 		t.next()
 	}
 }

@@ -286,8 +286,9 @@ func oracle(v *fleet.View, p policy.Policy, dest []int, from []int) float64 {
 					}
 				}
 				w := float64(v.Weight[s*v.K+k]) * secs / 1000
-				c, cm := host.Cap[schemas.CPU], host.Cap[schemas.Memory]
-				sum += w * (doubtful(cpu, c, float64(p.SoftCapacity)) + float64(p.SoftWeight)*max(0, cpu-float64(p.SoftCapacity)*c))
+				c, cm := math.Floor(host.Cap[schemas.CPU]), math.Floor(host.Cap[schemas.Memory]/mib)*mib
+				soft := math.Round(float64(p.SoftCapacity) * c)
+				sum += w * (doubtful(cpu, c, c-soft) + float64(p.SoftWeight)*max(0, cpu-soft))
 				sum += w * max(0, mem-cm) * c / cm
 			}
 			sum += oracleNet(v, h, s, dest, from) * secs
@@ -301,14 +302,19 @@ func oracle(v *fleet.View, p policy.Policy, dest []int, from []int) float64 {
 }
 
 // doubtful is the mean of what a demand exceeds c by, where the demand is off by up to
-// (1-soft)*c either way: summed, not solved.
-func doubtful(x, c, soft float64) float64 {
-	const n = 2000
-	sum, wide := 0.0, (1-soft)*c
-	for i := range n {
-		sum += max(0, x+wide*(2*(float64(i)+.5)/n-1)-c)
+// wide either way: summed, not solved, from where it begins to exceed c, for a sum
+// across that bend is off by more than the tolerance.
+func doubtful(x, c, wide float64) float64 {
+	const n = 16
+	if wide <= 0 {
+		return max(0, x-c)
 	}
-	return sum / n
+	begin := min(max(c-x, -wide), wide)
+	sum := 0.0
+	for i := range n {
+		sum += max(0, x+begin+(wide-begin)*(float64(i)+.5)/n-c)
+	}
+	return sum / n * (wide - begin) / (2 * wide)
 }
 
 func oracleNet(v *fleet.View, h, s int, dest, from []int) float64 {
@@ -325,7 +331,7 @@ func oracleNet(v *fleet.View, h, s int, dest, from []int) float64 {
 		d := 1000 * math.Floor(float64(m.Spread[0][s])/1000+.5)
 		mid, spread, square = mid+1000*math.Floor(float64(m.Mid[0][s])/1000+.5), spread+d, square+d*d
 	}
-	return max(0, mid+math.Sqrt(correlation*spread*spread+(1-correlation)*square)-limit) * v.Hosts[h].Cap[schemas.CPU] / limit / 1000
+	return max(0, mid+math.Sqrt(correlation*spread*spread+(1-correlation)*square)-limit) * math.Floor(v.Hosts[h].Cap[schemas.CPU]) / limit / 1000
 }
 
 // The incremental delta says what the dumb evaluator says, before and after moves

@@ -11,7 +11,7 @@ import (
 // sums are the demands of all hosts over the look-ahead, path by path, and what they
 // cost. Paths are slot-major: host h has cpu[h*n:(h+1)*n].
 //
-// What is added is whole: mCPU, MiB, kB/s. Sums of whole numbers are exact in a
+// What is added is whole: mCPU, MiB, kB/s; what it is compared with, too. Sums of whole numbers are exact in a
 // float whatever their order, so a move that is made and taken back leaves no trace,
 // an incremental delta is the difference of two evaluations from scratch, and the
 // order of the inputs cannot matter.
@@ -124,10 +124,13 @@ func (s *sums) fillHosts() {
 	}
 	for h := range s.v.Hosts {
 		host := &s.v.Hosts[h]
-		s.capCPU[h], s.capMem[h], s.room[h] = float32(host.Cap[schemas.CPU]), float32(host.Cap[schemas.Memory]/mib), float32(host.Room/mib)
+		s.capCPU[h], s.capMem[h], s.room[h] = float32(math.Floor(host.Cap[schemas.CPU])), float32(math.Floor(host.Cap[schemas.Memory]/mib)), float32(host.Room/mib)
 		s.limit[h] = [2]float64{host.Cap[schemas.Net] / 1000, host.Cap[schemas.Disk] / 1000}
 	}
 }
+
+// softOf is the load above which a host of so many mCPU is near its capacity.
+func (s *sums) softOf(c float32) float32 { return float32(math.Round(float64(c) * s.soft)) }
 
 // memory is VM i's memory over the look-ahead, path by path, in MiB.
 func (s *sums) memory(i int) []float32 { return s.vmem[i*s.n : (i+1)*s.n] }
@@ -247,7 +250,7 @@ func (s *sums) hostCost(h, i int, sign float32, from, memFrom int) float64 {
 		alloc += float64(sign) * s.valloc[i]
 	}
 	c, cm := s.capCPU[h], s.capMem[h]
-	sum := s.cpuOver(h, i, sign, from, c*float32(s.soft), c)
+	sum := s.cpuOver(h, i, sign, from, s.softOf(c), c)
 	peak := float32(0)
 	if i >= 0 && sign > 0 {
 		peak = s.vpeak[i]
