@@ -73,7 +73,7 @@ func bigFleet(t *testing.T, srv *embedded.Server, now schemas.Time) (events []st
 	say(streams.RolePlacer, host)
 	for _, outs := range [][]streams.Out{capacity, own, host} {
 		for i := range outs {
-			events = append(events, streams.Event{Seq: uint64(len(events) + 1), Msg: outs[i].Msg.(schemas.Message)})
+			events = append(events, streams.Event{Seq: uint64(len(events) + 1), Msg: outs[i].Msg})
 		}
 	}
 	return events
