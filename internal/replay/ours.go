@@ -155,7 +155,7 @@ func (o *ours) near(w *World) bool {
 		}
 	}
 	limit, weight := float32(1000*w.F.C), o.frame.Msg.Weight
-	soft, alpha := limit*float32(o.policy.SoftCapacity), float32(o.set.SoftWeight)
+	soft, alpha, begin := limit*float32(o.policy.SoftCapacity), float32(o.set.SoftWeight), limit*(1-plan.Doubt)
 	// A host that a plan relieves has a lower trigger, and a planned move a lower least
 	// benefit: the margin is for those and for rounding.
 	leastChance, leastCost := .6*o.set.Trigger, float32(.6*o.set.MinBenefit)
@@ -167,9 +167,7 @@ func (o *ours) near(w *World) bool {
 			chance, unmet := 0.0, float32(0)
 			for k := range K {
 				x, p := sum[k*slots+s], weight[k*schemas.Slots+s]
-				if x > soft {
-					unmet += p * (alpha*(x-soft) + doubtful(x, soft, limit))
-				}
+				unmet += p * (alpha*max(0, x-soft) + doubtful(x, begin, limit))
 				if hit[k] = hit[k] || x > limit; hit[k] {
 					chance += float64(p)
 				}
@@ -185,16 +183,16 @@ func (o *ours) near(w *World) bool {
 }
 
 // doubtful is what is unmet of a sum that may lie as far above and below what the path
-// says as soft lies below the limit, as the placer has it.
-func doubtful(x, soft, limit float32) float32 {
-	half := limit - soft
+// says as begin lies below the limit, as the placer has it.
+func doubtful(x, begin, limit float32) float32 {
+	half := limit - begin
 	switch {
-	case x <= soft:
+	case x <= begin:
 		return 0
 	case x >= limit+half:
 		return x - limit
 	}
-	return (x - soft) * (x - soft) / (4 * half)
+	return (x - begin) * (x - begin) / (4 * half)
 }
 
 // stepSeconds is the length of a step.

@@ -288,7 +288,7 @@ func oracle(v *fleet.View, p policy.Policy, dest []int, from []int) float64 {
 				w := float64(v.Weight[s*v.K+k]) * secs / 1000
 				c, cm := math.Floor(host.Cap[schemas.CPU]), math.Floor(host.Cap[schemas.Memory]/mib)*mib
 				soft := math.Round(float64(p.SoftCapacity) * c)
-				sum += w * (doubtful(cpu, c, c-soft) + float64(p.SoftWeight)*max(0, cpu-soft))
+				sum += w * (doubtful(cpu, c, math.Round(Doubt*c)) + float64(p.SoftWeight)*max(0, cpu-soft))
 				sum += w * max(0, mem-cm) * c / cm
 			}
 			sum += oracleNet(v, h, s, dest, from) * secs

@@ -129,6 +129,14 @@ func (s *sums) fillHosts() {
 	}
 }
 
+// Doubt is how far a host's sum may lie above or below what a path says of it, as a share
+// of the host's capacity. Without it a search finds placements that just miss every path
+// it knows; with .1 moves are made for shortages that do not come (docs/BACKTEST.md).
+const Doubt = .01
+
+// doubtOf is Doubt of a host of so many mCPU.
+func doubtOf(c float32) float32 { return float32(math.Round(Doubt * float64(c))) }
+
 // softOf is the load above which a host of so many mCPU is near its capacity.
 func (s *sums) softOf(c float32) float32 { return float32(math.Round(float64(c) * s.soft)) }
 
@@ -234,11 +242,9 @@ func (s *sums) back(i, a, b, from int) {
 //
 //	sum over slots and scenarios of W * seconds * (unmet(x) + alpha*max(0, x-soft*C))
 //
-// unmet(x) is the mean of max(0, x+u-C) over u from -(1-soft)*C to (1-soft)*C: a dozen
-// paths are a small sample of what may come, and between them the sum may lie as well.
-// Without it a search finds placements that just miss every path it knows, and are
-// worse on one it does not. It is 0 up to soft*C, x-C from (2-soft)*C on, and a
-// parabola between.
+// unmet(x) is the mean of max(0, x+u-C) over u from -Doubt*C to Doubt*C: a dozen paths are
+// a small sample of what may come, and between them the sum may lie as well. It is 0 up
+// to (1-Doubt)*C, x-C from (1+Doubt)*C on, and a parabola between.
 //
 // Memory, net and disk above capacity count as the same share of the host's cores.
 // Unmet demand weighs what the host's VMs weigh, by allocation, since all of them
@@ -250,7 +256,7 @@ func (s *sums) hostCost(h, i int, sign float32, from, memFrom int) float64 {
 		alloc += float64(sign) * s.valloc[i]
 	}
 	c, cm := s.capCPU[h], s.capMem[h]
-	sum := s.cpuOver(h, i, sign, from, s.softOf(c), c)
+	sum := s.cpuOver(h, i, sign, from, s.softOf(c), c, doubtOf(c))
 	peak := float32(0)
 	if i >= 0 && sign > 0 {
 		peak = s.vpeak[i]
@@ -272,29 +278,29 @@ func (s *sums) hostCost(h, i int, sign float32, from, memFrom int) float64 {
 	return sum
 }
 
-// cpuOver sums w * (unmet + alpha * excess over soft), where soft may be c: then what is
-// unmet is the excess over c. A slot in which not even the highest path reaches soft is
-// passed over.
-func (s *sums) cpuOver(h, i int, sign float32, from int, soft, c float32) float64 {
+// cpuOver sums w * (unmet + alpha * excess over soft), where what is unmet is a mean over
+// sums that lie up to doubt off. A slot in which not even the highest path reaches soft or
+// where that begins is passed over.
+func (s *sums) cpuOver(h, i int, sign float32, from int, soft, c, doubt float32) float64 {
 	if i < 0 {
 		from = s.s
 	}
-	wide, k := 2*(c-soft), s.k
-	bend := float32(0)
+	begin, wide, k := c-doubt, 2*doubt, s.k
+	low, bend := min(soft, begin), float32(0)
 	if wide > 0 {
 		bend = 1 / (2 * wide)
 	}
 	var some, all float32
 	load, top := s.cpu[h*s.n:(h+1)*s.n], s.top[h*s.s:(h+1)*s.s]
 	for t := 0; t < min(from, s.s); t++ {
-		if top[t] <= soft {
+		if top[t] <= low {
 			continue
 		}
 		w := s.w[t*k:][:k]
 		for j, x := range load[t*k:][:k] {
-			e := positive(x - soft)
+			some += w[j] * positive(x-soft)
+			e := positive(x - begin)
 			r := positive(e - wide)
-			some += w[j] * e
 			e -= r
 			all += w[j] * (bend*e*e + r)
 		}
@@ -304,14 +310,15 @@ func (s *sums) cpuOver(h, i int, sign float32, from int, soft, c float32) float6
 	}
 	d, vtop := s.vcpu[i*s.n:(i+1)*s.n], s.vtop[i*s.s:(i+1)*s.s]
 	for t := from; t < s.s; t++ {
-		if sign > 0 && top[t]+vtop[t] <= soft || sign < 0 && top[t] <= soft {
+		if sign > 0 && top[t]+vtop[t] <= low || sign < 0 && top[t] <= low {
 			continue
 		}
 		w, dt := s.w[t*k:][:k], d[t*k:][:k]
 		for j, x := range load[t*k:][:k] {
-			e := positive(x + sign*dt[j] - soft)
+			x += sign * dt[j]
+			some += w[j] * positive(x-soft)
+			e := positive(x - begin)
 			r := positive(e - wide)
-			some += w[j] * e
 			e -= r
 			all += w[j] * (bend*e*e + r)
 		}

@@ -47,9 +47,9 @@ func (s *sums) terms(h, i int, sign float32, from, memFrom int) (out [5]float64)
 	c := s.capCPU[h]
 	alpha := s.alpha
 	s.alpha = 0
-	out[0] = s.cpuOver(h, i, sign, from, c, c)
+	out[0] = s.cpuOver(h, i, sign, from, c, c, 0)
 	s.alpha = alpha
-	out[1] = s.cpuOver(h, i, sign, from, s.softOf(c), c) - out[0]
+	out[1] = s.cpuOver(h, i, sign, from, s.softOf(c), c, doubtOf(c)) - out[0]
 	out[2] = s.memOver(h, i, sign, memFrom) * float64(c) / float64(s.capMem[h])
 	for j, limit := range s.limit[h] {
 		if limit > 0 {
