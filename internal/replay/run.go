@@ -41,7 +41,7 @@ func settingsOf(name string) (Settings, bool) {
 	case "persist":
 		return Settings{MinBenefit: 100, LookAhead: 24, Trigger: .25, SoftWeight: .05, PerDay: 24}, true
 	case "predictive":
-		return Settings{MinBenefit: 550, LookAhead: 24, Trigger: .4, SoftWeight: .03, PerDay: 24}, true
+		return Settings{MinBenefit: 650, LookAhead: 24, Trigger: .4, SoftWeight: .03, PerDay: 24}, true
 	case "oracle-6h":
 		return Settings{MinBenefit: 30, LookAhead: 72, Trigger: .01, SoftWeight: 0, PerDay: 1000}, true
 	}
