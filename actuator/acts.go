@@ -52,7 +52,7 @@ func (m *move) meant(act *schemas.Act) bool {
 }
 
 func (a *Actuator) tell(m *move, act *schemas.Act) {
-	a.log.Info("operator's word on a move", "act", act.Act, "command", m.id, "by", act.By, "why", act.Why)
+	a.logOf(m.id, m.vm).Info("operator's word on a move", "act", act.Act, "by", act.By, "why", act.Why)
 	if act.Act == schemas.ActAbort {
 		select {
 		case <-m.abort:

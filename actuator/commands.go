@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/foreshift/foreshift/actuator/migration"
@@ -39,7 +40,7 @@ func (a *Actuator) command(ctx context.Context, r *streams.Received) streams.Ver
 			return v
 		}
 		if why.Code != held.Code {
-			a.log.Info("command waits", "command", c.ID, "vm", c.VM, "why", why.String())
+			a.logOf(c.ID, c.VM).Info("command waits", "why", why.String())
 		}
 		held = why
 		select {
@@ -72,7 +73,7 @@ func (a *Actuator) judge(ctx context.Context, c *schemas.Command, r *streams.Rec
 		}
 		if is.Remember {
 			if err := a.j.write(entry{VM: c.VM, Time: schemas.Time(f.Now), Fence: r.Seq, ID: c.ID, Why: &is.Why}); err != nil {
-				a.log.Error("refusal not recorded", "command", c.ID, "err", err)
+				a.logOf(c.ID, c.VM).Error("refusal not recorded", "err", err)
 				return streams.Retry(time.Second), none
 			}
 		}
@@ -98,6 +99,12 @@ func (a *Actuator) judge(ctx context.Context, c *schemas.Command, r *streams.Rec
 	s.MaxDowntime, s.Peer = c.MaxDowntime, t.Lead != nil
 	a.start(ctx, t, rec, s)
 	return streams.Ack(), none
+}
+
+// logOf names the move in every line: "trace" is the trace id of its command, by which
+// the lines of both hosts and the traceparent of every message of the move are found.
+func (a *Actuator) logOf(id schemas.CommandID, vm schemas.VMID) *slog.Logger {
+	return a.log.With("trace", streams.TraceID(string(id)), "command", id, "vm", vm)
 }
 
 func (a *Actuator) ending(vm schemas.VMID) bool {
@@ -140,13 +147,13 @@ func (a *Actuator) facts(ctx context.Context, c *schemas.Command, order schemas.
 
 // refuse puts the refusal on the VM's record.
 func (a *Actuator) refuse(ctx context.Context, c *schemas.Command, seq uint64, f migration.Facts, why schemas.Reason) streams.Verdict {
-	a.log.Info("command refused", "command", c.ID, "vm", c.VM, "epoch", seq, "why", why.String())
+	a.logOf(c.ID, c.VM).Info("command refused", "epoch", seq, "why", why.String())
 	err := a.publish(ctx, schemas.Outcome{
 		Command: c.ID, Epoch: seq, VM: c.VM, Host: a.cfg.Host, Source: c.Source, Destination: c.Destination, Time: schemas.Time(a.now()),
 		Result: schemas.ResultRefused, Reason: why, SourceSeen: f.Source.String(), Predicted: c.Predicted,
 	})
 	if err != nil {
-		a.log.Warn("refusal not published yet", "command", c.ID, "err", err)
+		a.logOf(c.ID, c.VM).Warn("refusal not published yet", "err", err)
 		return streams.Retry(time.Second)
 	}
 	return streams.Ack()
@@ -183,7 +190,7 @@ func (a *Actuator) publish(ctx context.Context, o schemas.Outcome) error {
 
 // recover takes up a move that the journal holds open.
 func (a *Actuator) recover(ctx context.Context, rec moveRecord) {
-	a.log.Info("move taken up from the journal", "command", rec.Command.ID, "vm", rec.Command.VM, "epoch", rec.Epoch, "mark", rec.Mark)
+	a.logOf(rec.Command.ID, rec.Command.VM).Info("move taken up from the journal", "epoch", rec.Epoch, "mark", rec.Mark)
 	t := migration.Ticket{Command: rec.Command, Epoch: rec.Epoch, Order: rec.Order}
 	s := migration.Recover(rec.Mark, rec.Epoch, rec.Unknown, rec.Written, deadline(rec.Command)+int64(a.limits.DiskTime(rec.Copied)), a.now(), a.limits)
 	s.Peer = rec.Peer
@@ -197,7 +204,7 @@ func (a *Actuator) start(ctx context.Context, t migration.Ticket, rec moveRecord
 	a.mu.Lock()
 	a.moves[c.VM] = m
 	a.mu.Unlock()
-	log := a.log.With("command", c.ID, "vm", c.VM, "name", c.Name, "epoch", t.Epoch, "destination", c.Destination)
+	log := a.logOf(c.ID, c.VM).With("name", c.Name, "epoch", t.Epoch, "destination", c.Destination)
 	write := func(change func(*moveRecord)) error {
 		change(&rec)
 		copied := rec
@@ -303,7 +310,7 @@ func (a *Actuator) discard(ctx context.Context, o schemas.Outcome, files []strin
 	}
 	if err != nil {
 		a.met.leftFiles.Add(float64(len(files)))
-		a.log.Warn("disk files are left at the source: see the runbook", "vm", o.VM, "files", files, "err", err)
+		a.logOf(o.Command, o.VM).Warn("disk files are left at the source: see the runbook", "files", files, "err", err)
 	}
 	return nil
 }
@@ -314,6 +321,6 @@ func (a *Actuator) progress(ctx context.Context, p schemas.Progress) {
 	defer cancel()
 	id := fmt.Sprintf("%s.%d.%d", p.Command, p.Epoch, p.Time)
 	if _, err := a.bus.Publish(ctx, streams.Out{Subject: streams.SubjectProgress(p.VM), ID: id, Msg: &p}); err != nil {
-		a.log.Warn("progress not published", "vm", p.VM, "err", err)
+		a.logOf(p.Command, p.VM).Warn("progress not published", "err", err)
 	}
 }

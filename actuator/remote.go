@@ -130,17 +130,19 @@ func (a *Actuator) answer(ctx context.Context, got *streams.Received) schemas.Me
 		return nil
 	}
 	out := &schemas.Reply{Command: q.Command, Epoch: q.Epoch, VM: q.VM, From: a.cfg.Host, Nonce: nonce(got.Data)}
+	log := a.logOf(q.Command, q.VM).With("op", q.Op, "epoch", q.Epoch, "from", q.From)
 	t, err := a.proven(got, q)
 	var r migration.Reply
 	if err == nil {
 		r, err = a.receiver.serve(ctx, q.Op, t, migration.Offer{XML: q.XML, Cookie: q.Cookie, Disks: q.Disks, Peer: q.Peer}, int64(q.Expires))
 		if err != nil && migration.HowOf(err) == migration.Unknown {
-			a.log.Warn("request not carried out", "op", q.Op, "vm", q.VM, "epoch", q.Epoch, "err", err)
+			log.Warn("request not carried out", "err", err)
 			return nil // no answer is the honest one: nobody knows
 		}
 	}
 	if err != nil {
 		out.Reason = bounded(migration.ReasonOf(err))
+		log.Debug("request refused", "why", out.Reason.String())
 		a.met.refusedRequests.WithLabelValues(string(out.Reason.Code)).Inc()
 	} else {
 		out.Reason.Code = schemas.ReasonOK

@@ -219,10 +219,7 @@ func (h *Host) List(ctx context.Context) ([]schemas.VMID, error) {
 	if err != nil {
 		return nil, err
 	}
-	doms, err := call(ctx, c, "list", c.lim.Quick, func() ([]lv.Domain, error) {
-		d, _, err := c.l.ConnectListAllDomains(1, 0)
-		return d, err
-	})
+	doms, err := c.list(ctx, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -231,6 +228,38 @@ func (h *Host) List(ctx context.Context) ([]schemas.VMID, error) {
 		vms[i] = schemas.VMID(d.UUID)
 	}
 	return vms, nil
+}
+
+// list gives the domains of the host: all of them, or those that the flags choose.
+func (c *conn) list(ctx context.Context, which lv.ConnectListAllDomainsFlags) ([]lv.Domain, error) {
+	return call(ctx, c, "list", c.lim.Quick, func() ([]lv.Domain, error) {
+		d, _, err := c.l.ConnectListAllDomains(1, which)
+		return d, err
+	})
+}
+
+// guests reads the definitions of those domains.
+func (c *conn) guests(ctx context.Context, which lv.ConnectListAllDomainsFlags) ([]Guest, error) {
+	doms, err := c.list(ctx, which)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Guest, 0, len(doms))
+	for _, d := range doms {
+		doc, err := call(ctx, c, "definition of "+d.Name, c.lim.Quick, func() (string, error) { return c.l.DomainGetXMLDesc(d, 0) })
+		if isNotFound(err) {
+			continue // it went
+		}
+		if err != nil {
+			return nil, err
+		}
+		g, err := ParseGuest(doc)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", d.Name, err)
+		}
+		out = append(out, g)
+	}
+	return out, nil
 }
 
 // destroy ends and undefines this host's copy. The rules have been asked before.

@@ -68,7 +68,7 @@ func Inspect(ctx context.Context, uri string) (*Inspection, error) {
 	if err = told("capabilities", err); err != nil {
 		return nil, err
 	}
-	if err := x.guests(ctx, c); err != nil {
+	if x.Guests, err = c.guests(ctx, lv.ConnectListDomainsActive); err != nil {
 		return nil, err
 	}
 	return x, told("storage pools", x.pools(ctx, c))
@@ -89,31 +89,6 @@ func offersKVM(doc string) (bool, error) {
 		}
 	}
 	return false, nil
-}
-
-func (x *Inspection) guests(ctx context.Context, c *conn) error {
-	doms, err := call(ctx, c, "list", c.lim.Quick, func() ([]lv.Domain, error) {
-		d, _, err := c.l.ConnectListAllDomains(1, lv.ConnectListDomainsActive)
-		return d, err
-	})
-	if err != nil {
-		return err
-	}
-	for _, d := range doms {
-		doc, err := call(ctx, c, "definition of "+d.Name, c.lim.Quick, func() (string, error) { return c.l.DomainGetXMLDesc(d, 0) })
-		if isNotFound(err) {
-			continue // it went
-		}
-		if err != nil {
-			return err
-		}
-		g, err := ParseGuest(doc)
-		if err != nil {
-			return fmt.Errorf("%s: %w", d.Name, err)
-		}
-		x.Guests = append(x.Guests, g)
-	}
-	return nil
 }
 
 func (x *Inspection) pools(ctx context.Context, c *conn) error {

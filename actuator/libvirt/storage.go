@@ -242,28 +242,14 @@ func (h *Host) clear(ctx context.Context, files []string) error {
 	if err != nil {
 		return err
 	}
-	doms, err := call(ctx, c, "list", c.lim.Quick, func() ([]lv.Domain, error) {
-		d, _, err := c.l.ConnectListAllDomains(1, 0)
-		return d, err
-	})
+	guests, err := c.guests(ctx, 0)
 	if err != nil {
 		return err
 	}
-	for _, d := range doms {
-		doc, err := call(ctx, c, "definition of "+d.Name, c.lim.Quick, func() (string, error) { return c.l.DomainGetXMLDesc(d, 0) })
-		if isNotFound(err) {
-			continue // it went
-		}
-		if err != nil {
-			return err
-		}
-		g, err := ParseGuest(doc)
-		if err != nil {
-			return fmt.Errorf("%s: %w", d.Name, err)
-		}
+	for i := range guests {
 		for _, f := range files {
-			if g.names(f) {
-				return unfit("%s is kept: %s names it", f, g.Name)
+			if guests[i].names(f) {
+				return unfit("%s is kept: %s names it", f, guests[i].Name)
 			}
 		}
 	}

@@ -26,7 +26,9 @@ func (d Record) litter() bool { return d.Prepared > d.Dropped && d.Prepared > d.
 
 // seenRunning is the record once the copy is seen running. Whoever resumed a finished
 // copy, a person too: what the guest has done since is nowhere else, so that it counts
-// as this host's intent.
+// as this host's intent. So does a VM that a person has started where one was only
+// prepared, or had been given up: it is never dropped, should it be paused again, and
+// what the source still holds is older than it.
 func (d Record) seenRunning(h Here) Record {
 	if h.Copy != Running {
 		return d
@@ -34,10 +36,17 @@ func (d Record) seenRunning(h Here) Record {
 	if d.Asked > max(d.Resumed, d.Released) { // its own record of Finish may have failed
 		d.Resumed = d.Asked
 	}
-	if d.Resumed > d.Released {
-		d.Ran = max(d.Ran, d.Resumed)
+	if d.litter() {
+		d.Resumed = d.Prepared
 	}
+	d.Ran = max(d.Ran, d.Resumed)
 	return d
+}
+
+// theirs: nobody has asked for Finish yet, and what is here does not come in. So it is
+// not the guest that was prepared, which has gone, but one that a person has put there.
+func (d Record) theirs(h Here) bool {
+	return d.Asked < d.Prepared && !h.Incoming && (h.Copy == Paused || h.Copy == ShutOff)
 }
 
 // Open reports that something of the record may still have to be done or seen.
@@ -128,13 +137,13 @@ func (r *Rules) Answer(d Record, a Ask, h Here, now int64, l Limits) ([]Step, sc
 			break // done already
 		}
 		n := d
+		if d.litter() && d.Prepared < e && h.Copy == Absent {
+			n.Dropped = d.Prepared
+		}
 		if a.Peer { // nothing is made here: the host only gives its word, once its lock is proven
 			n.Fence = max(d.Fence, e)
 			write(n)
 			break
-		}
-		if d.litter() && d.Prepared < e && h.Copy == Absent {
-			n.Dropped = d.Prepared
 		}
 		n.Fence, n.Prepared, n.Deadline = max(d.Fence, e), max(d.Prepared, e), a.Deadline+int64(l.Orphan)
 		write(n)
@@ -160,13 +169,13 @@ func (r *Rules) Answer(d Record, a Ask, h Here, now int64, l Limits) ([]Step, sc
 		n.Ran = max(d.Ran, e)
 		write(n)
 	case schemas.OpRelease:
-		if d.Released < e {
+		if d.Released < e || d.Resumed >= e { // it is no release if the copy has run since
 			n := d
-			n.Fence, n.Released = max(d.Fence, e), e
+			n.Fence, n.Released = max(d.Fence, e), max(d.Released, e)
 			write(n)
 		}
 		if d.litter() && d.Prepared <= e {
-			if h.Copy != Absent {
+			if h.Copy != Absent && !d.theirs(h) {
 				do(DoDrop)
 			}
 			n := d
@@ -218,7 +227,8 @@ func (r *Rules) Tend(d Record, h Here, now int64, l Limits) (epoch uint64, steps
 	case h.Copy == Unreachable:
 		return 0, nil
 	case d.seenRunning(h) != d:
-		epoch, n = max(d.Resumed, d.Asked), d.seenRunning(h)
+		n = d.seenRunning(h)
+		epoch = n.Resumed
 		steps = []Step{{Write, n}}
 	case d.Resumed > d.Ran && d.Resumed > d.Released:
 		epoch = d.Resumed
@@ -346,6 +356,13 @@ var destinationGuards = []Guard[Consent]{
 	{"drop-not-running", func(c Consent) schemas.Reason {
 		if (c.Ask.Op == schemas.OpRelease || c.Step == DoDrop) && (c.Here.Copy == Running || c.Here.Copy == Unreachable) {
 			return no(schemas.ReasonTwoRunning, "this host's copy is "+c.Here.Copy.String()+" without a resume intent of ours: left alone")
+		}
+		return schemas.Reason{}
+	}},
+	// Only what was prepared here is dropped, and not what a person has put in its place.
+	{"drop-own", func(c Consent) schemas.Reason {
+		if c.Step == DoDrop && c.Record.theirs(c.Here) {
+			return no(schemas.ReasonUnsafe, "the copy is not the one that was prepared here: left alone")
 		}
 		return schemas.Reason{}
 	}},

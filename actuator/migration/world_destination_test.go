@@ -33,6 +33,24 @@ func (w *world) tend() {
 	}
 }
 
+// tendHome is the housekeeping of the source's own host, which may have been the
+// destination of an earlier move of the VM.
+func (w *world) tendHome() {
+	if !w.home.Open() {
+		return
+	}
+	h := Here{Copy: w.src, Incoming: w.src == Paused && w.s.Stage > Preparing, Leads: w.mark != MarkEnded}
+	_, steps := w.rules.Tend(w.home, h, w.now, w.s.Limits)
+	for _, s := range steps {
+		switch s.Kind {
+		case Write:
+			w.home = s.Record
+		case DoDrop:
+			w.violate("the source's copy dropped for a record of an earlier move")
+		}
+	}
+}
+
 // steps carries out what the destination decided; false when it was killed or a
 // step failed.
 func (w *world) steps(e uint64, steps []Step) bool {
@@ -51,7 +69,7 @@ func (w *world) steps(e uint64, steps []Step) bool {
 				w.violate("the destination's fence fell from %d to %d", w.low, s.Record.Fence)
 			}
 			w.rec, w.low = s.Record, max(w.low, s.Record.Fence)
-			if w.rec.Resumed == epoch && w.rec.Released >= epoch {
+			if w.rec.Resumed == epoch && w.rec.Released >= epoch && !w.hand {
 				w.violate("the epoch is both resumed and released")
 			}
 		case DoPrepare:
@@ -87,6 +105,14 @@ func (w *world) steps(e uint64, steps []Step) bool {
 			}
 			w.dst, w.ran = Running, true
 		case DoDrop:
+			w.meddle() // there is a moment since the look
+			if why := w.rules.RecheckDrop(w.rec, e, w.here(), w.now); !why.OK() {
+				w.log("  destination: not dropped: %s", why)
+				return false
+			}
+			if w.theirs {
+				w.violate("destroyed a VM that a person had started")
+			}
 			if w.dst == Running {
 				w.violate("destroyed a running copy")
 			}

@@ -82,8 +82,7 @@ func (w *world) admit(deadline int64) bool {
 	return why.OK() && defect == ""
 }
 
-// TestTheLastGuards are those that no random move comes to, because what they forbid
-// takes a transfer that is looked at while it runs: each forbids by itself.
+// TestTheLastGuards: what random moves come to only seldom, each guard forbids by itself.
 func TestTheLastGuards(t *testing.T) {
 	const now = int64(100e9)
 	act := func(v Verb) Act {
@@ -125,7 +124,7 @@ func TestTheLastGuards(t *testing.T) {
 			t.Errorf("without %s: %s", x.guard, why)
 		}
 	}
-	drop := Consent{Record: Record{Prepared: epoch}, Ask: Ask{Op: tending, Epoch: epoch}, Here: Here{Copy: Paused, Leads: true}, Step: DoDrop, Limits: DefaultLimits()}
+	drop := Consent{Record: Record{Prepared: epoch}, Ask: Ask{Op: tending, Epoch: epoch}, Here: Here{Copy: Paused, Incoming: true, Leads: true}, Step: DoDrop, Limits: DefaultLimits()}
 	if why := ask(defaultRules.Destination, drop); why.Code != schemas.ReasonUnsafe {
 		t.Errorf("the source's copy of a move under way is dropped: %s", why)
 	}

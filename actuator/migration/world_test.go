@@ -36,8 +36,11 @@ type world struct {
 	told     int64   // ns: by then the move must have ended, or be known as UNKNOWN
 	job      bool    // a job that is not ours runs at the source
 	ran      bool    // the destination's copy has run
+	theirs   bool    // the destination's copy is none of ours: a person has started it
 	peer     bool    // libvirt leads
 	lost     [2]bool // source's and destination's disk lock has gone
+	slow     *slow   // the transfer, when it takes long enough to be looked at
+	fetching bool    // post-copy: the destination runs on memory that the source still holds
 
 	// the source's actuator
 	proc    int // number of the process
@@ -56,13 +59,15 @@ type world struct {
 	rec  Record
 	low  uint64 // highest fence ever on its disk: I5
 	late []Ask
+	hand bool   // a person ran the copy that had been given up
+	home Record // of the source's host, from when it was the destination of an earlier move
 }
 
 // faults are the odds, out of 1000, of each kind of fault at each chance of it.
 type faults struct {
 	Lose, LoseReply, Delay, Double, Stale, CrashSource, CrashDestination, PerformFails, PerformLost, DiskFails int
 	Wake, QEMUDies, Abort, NoLife, ShortDeadline, ResumeFails, EndFails, Foreign                               int
-	Stop, Meddle, Skip, BadCommand, Peer, LockDies                                                             int
+	Stop, Meddle, Skip, BadCommand, Peer, LockDies, Slow, Wish, Cut, Old                                       int
 }
 
 const epoch = 100
@@ -98,6 +103,7 @@ func (w *world) check(after string) {
 func (w *world) crashSource() {
 	w.log("source's actuator dies")
 	w.loseSource()
+	w.loseTransfer()
 	w.proc++
 	w.obs = Observation{Destination: Unreachable, Fence: w.fence}
 	w.s = Recover(w.mark, epoch, w.unknown, w.marked, w.s.Deadline, w.now, w.s.Limits)
@@ -140,11 +146,19 @@ func (w *world) act(a Action) Did {
 		return ok
 	case Perform:
 		w.now += int64(time.Second) * int64(1+w.rng.Intn(5))
+		if w.peer && w.slow != nil && w.mark == MarkHanded && w.src == Running && w.dst == Absent {
+			w.slow.began = true
+			return Did{}
+		}
 		if w.peer {
 			return did(w.performPeer())
 		}
 		if w.bound != w.proc || w.src != Running {
 			return fail
+		}
+		if w.slow != nil && w.incoming && w.session == epoch {
+			w.slow.began = true
+			return Did{} // it is under way
 		}
 		if w.odds(w.f.PerformFails) || !w.incoming || w.session != epoch {
 			w.bound = 0
@@ -194,18 +208,30 @@ func (w *world) act(a Action) Did {
 		w.src, w.bound = Running, 0
 		w.check("taking the VM back")
 		return ok
-	case Abort:
+	case Abort, Drop:
 		w.bound = 0
+		if w.s.Wait == Perform && w.slow != nil {
+			w.slow.aborted = true
+			return Did{} // Perform will tell
+		}
 		return ok
+	case Widen:
+		return Did{}
+	case PostCopy:
+		w.postCopy()
+		return Did{}
 	case Report:
 		w.reports = append(w.reports, a.Result)
+		if w.fetching && a.Result != schemas.ResultUnknown {
+			w.violate("%s reported while the destination still fetches memory", a.Result)
+		}
 		switch a.Result {
 		case schemas.ResultSucceeded:
 			if (w.src != Absent || w.dst != Running) && w.killed < w.obs.Peer.Asked {
 				w.violate("success reported: source %s, destination %s", w.src, w.dst)
 			}
 		case schemas.ResultFailed:
-			if w.src != Running && w.killed == 0 || w.dst == Running {
+			if w.src != Running && w.killed == 0 || w.dst == Running && !w.theirs {
 				w.violate("failure reported: source %s, destination %s", w.src, w.dst)
 			}
 			if w.rec.Released < epoch {
@@ -228,6 +254,9 @@ func (w *world) destroyed() {
 	if w.src == Running {
 		w.violate("destroyed a running copy")
 	}
+	if w.fetching {
+		w.violate("destroyed the source's copy, from which the destination still fetches memory")
+	}
 	w.src = Absent
 	if w.obs.Destination != Running || w.now-w.obs.Peer.Asked > int64(w.s.Limits.Fresh)+int64(2*time.Second) {
 		w.violate("the source's copy destroyed, the destination's not seen running now: %s", w.obs.Destination)
@@ -245,14 +274,30 @@ func (w *world) destroyed() {
 func (w *world) meddle() {
 	if w.odds(w.f.Foreign) && w.dst == Paused && !w.incoming && w.src == Paused {
 		w.log("somebody resumes the destination's copy by hand")
-		w.dst = Running
+		w.dst, w.hand = Running, w.rec.Released >= epoch
+	}
+	switch {
+	case w.theirs && w.dst == Running && w.odds(w.f.Foreign):
+		w.log("... and pauses it")
+		w.dst, w.killed = Paused, w.now // from now on it is not as it was seen
+	case w.dst == Absent && w.src == Absent && w.odds(w.f.Foreign):
+		w.log("neither host has the VM: somebody starts it at the destination")
+		w.dst, w.ran, w.theirs = Running, true, true
+		if w.rng.Intn(2) == 0 {
+			w.dst = Paused // he has looked, and waits
+		}
+		w.hand = w.rec.Released >= epoch
 	}
 }
 
 // turnSource lets the source's machine take one step.
 func (w *world) turnSource() {
+	w.carry()
 	o := w.obs
-	o.Source, o.Fence, o.Job.Active = w.src, w.fence, w.job
+	o.Source, o.Fence, o.Job, o.PostCopy = w.src, w.fence, JobStats{Active: w.job}, w.fetching
+	if w.slow != nil && w.slow.began {
+		o.Job = w.slow.job
+	}
 	if w.peer && w.odds(w.f.LockDies) {
 		w.lost[0] = true
 		w.log("the source's lock daemon dies")
@@ -297,15 +342,28 @@ func (w *world) run() {
 	if w.odds(w.f.ShortDeadline) {
 		deadline = w.now + 5e6
 	}
+	if w.odds(w.f.Slow) {
+		w.slow = &slow{dead: w.odds(w.f.Cut)}
+		deadline = w.now + int64(4*time.Minute)
+	}
 	if !w.admit(deadline) {
 		return
 	}
 	w.s, w.mark, w.marked = Start(epoch, deadline, w.now, DefaultLimits()), MarkAccepted, w.now
 	w.peer, w.lost[1] = w.odds(w.f.Peer), w.odds(w.f.LockDies)
 	w.s.Peer = w.peer
-	w.obs = Observation{Destination: Absent, Peer: Peer{Asked: w.now}}
+	w.obs = Observation{Destination: Absent, Peer: Peer{Asked: w.now}, Wish: w.odds(w.f.Wish)}
+	if w.obs.Wish && w.odds(w.f.Cut) {
+		w.obs.NoWish = "it goes over a tunnel"
+	}
+	if w.odds(w.f.Old) { // it never came to drop what it had given up; the VM came here by hand since
+		w.home = Record{Fence: epoch - 20, Prepared: epoch - 20, Released: epoch - 20}
+	}
 	w.interfere()
 	w.told = int64(5 * time.Minute)
+	if w.slow != nil {
+		w.told += int64(10 * time.Minute)
+	}
 	for i := 0; i < 4000 && w.s.Stage != Ended && w.bad == ""; i++ {
 		if w.now > w.told && !w.calm {
 			if w.s.Stage != Ended && !w.unknown {
@@ -321,6 +379,7 @@ func (w *world) run() {
 		w.deliver()
 		if w.rng.Intn(8) == 0 || w.calm {
 			w.tend()
+			w.tendHome()
 		}
 		w.turnSource()
 		if w.unknown && w.stillUnknown() && w.now > w.told+int64(2*time.Minute) {
@@ -354,7 +413,7 @@ func (w *world) interfere() {
 
 // stillUnknown: the states out of which no evidence can lead.
 func (w *world) stillUnknown() bool {
-	return w.dead || w.peer && w.src == Paused && w.dst == Absent || w.dst == Absent && (w.rec.Resumed >= epoch || w.src == Absent)
+	return w.dead || w.theirs || w.hand || w.fetching && w.dst == Absent || w.peer && w.src == Paused && w.dst == Absent || w.dst == Absent && (w.rec.Resumed >= epoch || w.src == Absent)
 }
 
 // kill is a QEMU process that dies.
@@ -364,10 +423,13 @@ func (w *world) kill() {
 		w.killed = w.now
 		w.log("the source's QEMU dies")
 		w.src, w.bound = Absent, 0
+		if w.fetching {
+			w.fetching, w.dead = false, true // what it had not fetched is lost
+		}
 	case w.dst != Absent:
 		w.killed = w.now
 		w.log("the destination's QEMU dies")
-		w.dst, w.incoming, w.whole = Absent, false, false
+		w.dst, w.incoming, w.whole, w.theirs = Absent, false, false, false
 	}
 }
 
