@@ -109,8 +109,10 @@ type Actuator struct {
 	moves map[schemas.VMID]*move
 	acts  acts
 
-	shares shares
-	wg     sync.WaitGroup
+	shares  shares
+	judging sync.Mutex // commands are judged one at a time
+	lot     lot
+	wg      sync.WaitGroup
 }
 
 // New checks the configuration; nothing is opened before Run.

@@ -26,36 +26,13 @@ type move struct {
 // refuses for want of one: the acts may not have been read yet.
 const catchUp = 3 * time.Second
 
-// command judges one command until it may start or never will. One that has to wait
-// for its share of a link is judged anew again and again: it may expire, or be paused.
-func (a *Actuator) command(ctx context.Context, r *streams.Received) streams.Verdict {
-	c, ok := r.Msg.(*schemas.Command)
-	if !ok {
-		return streams.Reject(fmt.Errorf("%s: want a command, not %T", r.Subject, r.Msg))
-	}
-	var held schemas.Reason
-	for {
-		v, why := a.judge(ctx, c, r, held)
-		if why.OK() {
-			return v
-		}
-		if why.Code != held.Code {
-			a.logOf(c.ID, c.VM).Info("command waits", "why", why.String())
-		}
-		held = why
-		select {
-		case <-ctx.Done():
-			return streams.Retry(holdEvery)
-		case <-time.After(holdEvery):
-		}
-	}
-}
-
 // judge judges a command and, when it may start, starts it. The command is
-// acknowledged once the journal holds what was decided. The reason is why it has to
-// wait, and nothing was decided.
-func (a *Actuator) judge(ctx context.Context, c *schemas.Command, r *streams.Received, held schemas.Reason) (streams.Verdict, schemas.Reason) {
-	none := schemas.Reason{}
+// acknowledged once the journal holds what was decided. With a time to wait nothing was
+// decided; the reason is why it waits for its share.
+func (a *Actuator) judge(ctx context.Context, c *schemas.Command, r *streams.Received, held schemas.Reason) (streams.Verdict, wait) {
+	a.judging.Lock()
+	defer a.judging.Unlock()
+	none := wait{}
 	order := r.Signed()
 	f := a.facts(ctx, c, order)
 	on := migration.Occasion{Young: f.Now-a.began < int64(a.cfg.catchUp), Ending: a.ending(c.VM)}
@@ -66,7 +43,7 @@ func (a *Actuator) judge(ctx context.Context, c *schemas.Command, r *streams.Rec
 	case migration.Forget:
 		return streams.Ack(), none
 	case migration.Later:
-		return streams.Retry(is.After), none
+		return streams.Verdict{}, wait{is.After, held}
 	case migration.Refuse:
 		if is.Why.Code == schemas.ReasonExpired && held.Code != "" {
 			is.Why = schemas.Reason{Code: held.Code, Detail: "it expired while it waited: " + held.Detail}
@@ -80,7 +57,7 @@ func (a *Actuator) judge(ctx context.Context, c *schemas.Command, r *streams.Rec
 		return a.refuse(ctx, c, r.Seq, f, is.Why), none
 	}
 	if why := a.shares.hold(c, f.Now); !why.OK() {
-		return streams.Verdict{}, why
+		return streams.Verdict{}, wait{holdEvery, why}
 	}
 	t := migration.Ticket{Command: c, Epoch: r.Seq, Order: order}
 	if a.cfg.Peer != nil {

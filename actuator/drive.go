@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/foreshift/foreshift/actuator/libvirt"
 	"github.com/foreshift/foreshift/actuator/migration"
 	"github.com/foreshift/foreshift/schemas"
 )
@@ -63,6 +64,7 @@ type Drive struct {
 	last     migration.JobStats
 	there    schemas.Reason         // of the destination's lock
 	limit    schemas.BytesPerSecond // ceiling in force, 0 = none
+	ports    []int                  // of the destination, that this move alone sends to
 }
 
 type performed struct {
@@ -275,7 +277,7 @@ func (d *Drive) note(a answered) {
 	}
 	switch a.verb {
 	case migration.Prepare:
-		d.prepared = r
+		d.prepared, d.ports = r, libvirt.Ports(r.URI, r.Cookie)
 		if d.o.NoWish == "" {
 			d.o.NoWish = r.NoPostCopy
 		}
@@ -393,7 +395,7 @@ func (d *Drive) publish(p schemas.Phase, always bool) {
 	d.Progress(schemas.Progress{
 		Command: d.Ticket.Command.ID, Epoch: d.Ticket.Epoch, VM: d.Ticket.VM(), Host: d.Ticket.Command.Source, Time: schemas.Time(now),
 		Phase: p, Round: j.Round, Total: j.Total, Processed: j.Processed, Remaining: j.Remaining, Speed: j.Speed, DirtyRate: j.DirtyRate,
-		Limit: d.limit, Elapsed: schemas.Seconds(time.Duration(now - int64(d.Started)).Seconds()),
+		Limit: d.limit, Ports: d.ports, Elapsed: schemas.Seconds(time.Duration(now - int64(d.Started)).Seconds()),
 	})
 }
 

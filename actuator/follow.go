@@ -12,10 +12,9 @@ import (
 
 // Times of following the share-outs of the links between sites.
 const (
-	holdEvery = 250 * time.Millisecond // a move that waits for its share is judged anew
-	shareWait = 2 * time.Second        // so long a new command waits for a share to be named
-	shareLive = 10 * time.Second       // a share-out said longer ago is nobody's any more
-	leastRate = 1 << 20                // bytes/s: libvirt counts in MiB/s, and 0 would mean no ceiling
+	shareWait = 2 * time.Second  // so long a new command waits for a share to be named
+	shareLive = 10 * time.Second // a share-out said longer ago is nobody's any more
+	leastRate = 1 << 20          // bytes/s: libvirt counts in MiB/s, and 0 would mean no ceiling
 )
 
 // sharesInput is where the share-outs are told.

@@ -87,7 +87,7 @@ func sampleOf(k Kind) Message {
 			VMs:   sampleInventory(3)}
 	case KindCapacityLink:
 		return &CapacityLink{A: "private", B: "public", Time: at, RTT: 22.4, Bandwidth: 1.25e7, Free: 1e7, Loss: 0.001, By: "host-1", Shared: true, Left: 4e6, Moves: 1, Reserved: 1.25e6,
-			Shares: []Share{{Command: "c-1", VM: vmOf(1), Rate: 1e7, Floor: 5e6, Need: 8e6, Source: "host-1", Destination: "host-4", Waits: true, Reason: Reason{Code: ReasonTurn, Detail: "after c-0"}}}}
+			Shares: []Share{{Command: "c-1", VM: vmOf(1), Rate: 1e7, Floor: 5e6, Need: 8e6, Source: "host-1", Destination: "host-4", Waits: true, Reason: Reason{Code: ReasonTurn, Detail: "after c-0"}, Ports: []int{49152, 49153}}}}
 	case KindPressureVM:
 		return &PressureVM{VM: vmOf(1), Host: "host-1", Cause: CauseHostContention, Time: at, Issued: sampleStep, Resource: "cpu", Score: 0.4, Chances: chances,
 			Onset: at.Add(time.Hour), Peak: 7200, Limit: 8000, Advice: "move", Why: whys}
@@ -107,7 +107,7 @@ func sampleOf(k Kind) Message {
 		return &Model{Name: "prior", Version: 12, Time: at, Step: sampleStep, Digest: "0123456789abcdef", Size: 65536, Scores: map[string]float64{"mase_ratio": 0.81}}
 	case KindProgress:
 		return &Progress{Command: "c-1", Epoch: 42, VM: vmOf(1), Host: "host-1", Time: at, Phase: PhasePreCopy, Round: 3, Total: 4 << 30, Processed: 5 << 30,
-			Remaining: 1 << 20, Speed: 1.1e8, DirtyRate: 2e7, Limit: 1.25e8, Elapsed: 44.5}
+			Remaining: 1 << 20, Speed: 1.1e8, DirtyRate: 2e7, Limit: 1.25e8, Elapsed: 44.5, Ports: []int{49152}}
 	case KindCommand:
 		return sampleCommand()
 	case KindOutcome:
@@ -141,7 +141,7 @@ func sampleOf(k Kind) Message {
 		return samplePolicy()
 	case KindTunnel:
 		return &Tunnel{A: "private", B: "public", Time: at, Lease: 5, Rate: 1.25e7, Reserved: 1.25e6, Other: 1e6, Left: 2e6,
-			Shares: []Share{{Command: "c-1", VM: vmOf(1), Rate: 1e7, Floor: 5e6, Need: 8e6, Source: "host-1", Destination: "host-4", Waits: true, Reason: Reason{Code: ReasonTurn, Detail: "after c-0"}}}}
+			Shares: []Share{{Command: "c-1", VM: vmOf(1), Rate: 1e7, Floor: 5e6, Need: 8e6, Source: "host-1", Destination: "host-4", Waits: true, Reason: Reason{Code: ReasonTurn, Detail: "after c-0"}, Ports: []int{49152, 49153}}}}
 	case KindTunnelPeer:
 		return &TunnelPeer{Site: "private", Peer: "public", Time: at, Endpoint: "192.0.2.1:51820",
 			Keys: []TunnelKey{{Epoch: 3, Public: "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", Address: "10.88.0.1", Port: 51821}}}

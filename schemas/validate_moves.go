@@ -109,7 +109,20 @@ func (m *Progress) Validate() error {
 	amount(&c, "dirty_rate_bytes_per_second", m.DirtyRate)
 	amount(&c, "limit_bytes_per_second", m.Limit)
 	amount(&c, "elapsed_seconds", m.Elapsed)
+	c.ports(m.Ports)
 	return c.err
+}
+
+// maxPorts bounds how many ports one move sends to: memory's, and disks'.
+const maxPorts = 8
+
+func (c *check) ports(all []int) {
+	c.count("ports", len(all), maxPorts)
+	for i, p := range all {
+		if p < 1 || p > 65535 {
+			c.fail("ports", "[%d]: %d is not a port", i, p)
+		}
+	}
 }
 
 // seen is the state of a copy as an actuator says it; empty when nobody looked.
@@ -262,6 +275,7 @@ func (c *check) shares(all []Share) {
 			optToken(c, "source", s.Source)
 			optToken(c, "destination", s.Destination)
 			c.under("reason", s.Reason.check)
+			c.ports(s.Ports)
 		})
 	}
 }

@@ -247,9 +247,9 @@ func (b *Bus) applyDurable(ctx context.Context, d Durable, opt ApplyOptions, do 
 	wait, done := c.denials.watch(ctx, "$JS.API.")
 	defer done()
 	want := jetstream.ConsumerConfig{
-		Name: d.Name, Durable: d.Name, Description: "commands of one host, one at a time",
+		Name: d.Name, Durable: d.Name, Description: "commands of one host",
 		FilterSubject: d.Filter, DeliverPolicy: jetstream.DeliverAllPolicy, ReplayPolicy: jetstream.ReplayInstantPolicy,
-		AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxAckPending: 1,
+		AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxAckPending: MaxParked,
 		// One more than the shell tries, so that it is the shell that gives up.
 		MaxDeliver: maxDeliveries + 1,
 	}

@@ -89,8 +89,8 @@ func (s *Stream) title() string {
 func (p *page) consumers() {
 	p.f("## Durable consumers\n\n| consumer | stream | filter | how |\n|---|---|---|---|\n")
 	for _, d := range Durables([]schemas.HostID{"HOST"}) {
-		p.f("| `%s` | %s | `%s` | explicit ack, one at a time, redelivered after %v without a word, given up after %d deliveries |\n",
-			strings.ReplaceAll(d.Name, "HOST", "<host>"), d.Stream, strings.ReplaceAll(d.Filter, "HOST", "<host>"), ackWait, maxDeliveries)
+		p.f("| `%s` | %s | `%s` | explicit ack, judged one at a time, at most %d unacknowledged (those that wait do not hold up the rest), redelivered after %v without a word, given up after %d deliveries |\n",
+			strings.ReplaceAll(d.Name, "HOST", "<host>"), d.Stream, strings.ReplaceAll(d.Filter, "HOST", "<host>"), MaxParked, ackWait, maxDeliveries)
 	}
 	p.f("\nAll other reading is through ephemeral ordered consumers, which services make on the streams named for their role.\n\n")
 	p.f("## Request and reply\n\n| subject | account | payload |\n|---|---|---|\n")

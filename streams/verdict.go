@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -14,6 +15,7 @@ type Verdict struct {
 	what  string
 	after time.Duration
 	why   error
+	wait  func(context.Context) Verdict
 }
 
 // Ack: the effect is recorded; the message is done with.
@@ -26,6 +28,15 @@ func Retry(after time.Duration) Verdict { return Verdict{what: "retry", after: a
 // Reject: it will never do; it becomes a dead letter and is not delivered again.
 func Reject(reason error) Verdict { return Verdict{what: "reject", why: reason} }
 
+// Park: it cannot be judged yet. It stays unacknowledged, those behind it go on beside
+// it, and wait, in a goroutine of its own, comes to the verdict. A wait must end with its
+// context.
+func Park(wait func(context.Context) Verdict) Verdict { return Verdict{what: "park", wait: wait} }
+
+// MaxParked bounds how many messages of a durable consumer are unacknowledged at a time:
+// the server delivers no more.
+const MaxParked = 64
+
 // ackWait is after how long without a word the server delivers again; the shell
 // sends one every third of it while a handler works.
 const ackWait = 30 * time.Second
@@ -33,10 +44,11 @@ const ackWait = 30 * time.Second
 // maxDeliveries is how often one message is tried.
 const maxDeliveries = 20
 
-// Work takes the messages of a durable consumer one at a time. The handler may
-// take as long as it needs: the server is told meanwhile that work goes on. It
-// must bear seeing a message again, for a service can die between the effect and
-// the acknowledgement. Work returns nil when ctx ends.
+// Work takes the messages of a durable consumer one at a time, but for those that are
+// parked. The handler may take as long as it needs: the server is told meanwhile that
+// work goes on. It must bear seeing a message again, for a service can die between the
+// effect and the acknowledgement. Work returns nil when ctx ends, and no parked message
+// is being judged any more.
 func (b *Bus) Work(ctx context.Context, durable string, handle func(context.Context, *Received) Verdict) error {
 	c, err := b.conn(Ctrl)
 	if err != nil {
@@ -48,13 +60,14 @@ func (b *Bus) Work(ctx context.Context, durable string, handle func(context.Cont
 	if err != nil {
 		return explain(wait, "work: consumer "+durable+" of "+Migrations, err)
 	}
+	var parked sync.WaitGroup
+	defer parked.Wait()
 	for ctx.Err() == nil {
 		m, err := cons.Next(jetstream.FetchContext(ctx), jetstream.FetchHeartbeat(2*time.Second))
 		switch {
 		case err == nil:
-			if err := b.judge(ctx, durable, m, handle); err != nil {
-				// The server will deliver it again when it hears nothing.
-				b.Log.Warn("verdict not delivered", "durable", durable, "subject", m.Subject(), "err", err)
+			if err := b.judge(ctx, durable, m, &parked, handle); err != nil {
+				b.undelivered(durable, m, err)
 			}
 		case ctx.Err() != nil:
 		case errors.Is(err, jetstream.ErrConsumerDeleted), errors.Is(err, jetstream.ErrConsumerNotFound):
@@ -67,8 +80,13 @@ func (b *Bus) Work(ctx context.Context, durable string, handle func(context.Cont
 	return nil
 }
 
-// judge is the one place where a message is acked, retried or given up.
-func (b *Bus) judge(ctx context.Context, durable string, m jetstream.Msg, handle func(context.Context, *Received) Verdict) error {
+// undelivered: the server will deliver the message again when it hears nothing.
+func (b *Bus) undelivered(durable string, m jetstream.Msg, err error) {
+	b.Log.Warn("verdict not delivered", "durable", durable, "subject", m.Subject(), "err", err)
+}
+
+// judge has a message judged.
+func (b *Bus) judge(ctx context.Context, durable string, m jetstream.Msg, parked *sync.WaitGroup, handle func(context.Context, *Received) Verdict) error {
 	meta, err := m.Metadata()
 	if err != nil {
 		return errors.Join(err, m.Term())
@@ -83,8 +101,22 @@ func (b *Bus) judge(ctx context.Context, durable string, m jetstream.Msg, handle
 	} else {
 		v = b.handled(ctx, m, r, handle)
 	}
-	if v.what == "retry" && meta.NumDelivered >= maxDeliveries {
-		v = Reject(fmt.Errorf("given up after %d deliveries", meta.NumDelivered))
+	if v.what == "park" {
+		parked.Go(func() {
+			end := b.handled(ctx, m, r, func(ctx context.Context, _ *Received) Verdict { return v.wait(ctx) })
+			if err := b.settle(ctx, durable, m, r, meta.NumDelivered, end); err != nil {
+				b.undelivered(durable, m, err)
+			}
+		})
+		return nil
+	}
+	return b.settle(ctx, durable, m, r, meta.NumDelivered, v)
+}
+
+// settle is the one place where a message is acked, retried or given up.
+func (b *Bus) settle(ctx context.Context, durable string, m jetstream.Msg, r *Received, deliveries uint64, v Verdict) error {
+	if v.what == "retry" && deliveries >= maxDeliveries {
+		v = Reject(fmt.Errorf("given up after %d deliveries", deliveries))
 	}
 	b.metrics.verdicts.WithLabelValues(durable, v.what).Inc()
 	switch v.what {

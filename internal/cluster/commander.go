@@ -188,7 +188,7 @@ func (b *commander) stray() {
 		}
 		w.say("another version", f.g, "asks for %s(%d), which is over or never began", op, f.msg.seq)
 		b.crafted(f, op)
-	default: // MaxAckPending above 1: redelivery breaks the order
+	default: // a consumer that an older version made: few unacknowledged, or one
 		h := w.hosts[w.work.IntN(len(w.hosts))]
 		d := w.nats.durable[h.id]
 		d.most = 1 + w.work.IntN(4)

@@ -8,14 +8,15 @@ import (
 	"github.com/foreshift/foreshift/streams"
 )
 
-// ackWait and deliveries are those of the real durable consumers.
+// ackWait, deliveries and unacked are those of the real durable consumers.
 const (
 	ackWait    = 30 * time.Second
 	deliveries = 20
+	unacked    = streams.MaxParked
 )
 
-// durable is the consumer of commands of one host: at least once, in order only while
-// no more than one message may be unacknowledged.
+// durable is the consumer of commands of one host: at least once, and in order only
+// while nothing is delivered again.
 type durable struct {
 	n       *nats
 	host    schemas.HostID

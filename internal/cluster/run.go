@@ -210,7 +210,7 @@ func newWorld(seed uint64, o Options, rules *migration.Rules, keep bool) *world 
 	w.person = &person{w}
 	w.populate()
 	for _, h := range w.hosts {
-		w.nats.durable[h.id] = &durable{n: w.nats, host: h.id, next: 1, most: 1}
+		w.nats.durable[h.id] = &durable{n: w.nats, host: h.id, next: 1, most: unacked}
 		h.act.start()
 	}
 	w.boss = newCommander(w, m.hosts)

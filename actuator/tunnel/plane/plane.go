@@ -71,8 +71,8 @@ func (c *Config) Validate() error {
 // Plane is one end of a tunnel.
 type Plane struct {
 	cfg    Config
-	pairs  map[pairing]uint16 // classes in force
-	device string             // on which they are
+	forms  map[key]form // classes in force
+	device string       // on which they are
 	last   uint64
 	lastAt time.Time
 }
@@ -85,7 +85,7 @@ func New(c Config) (*Plane, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("tunnel: %w", err)
 	}
-	return &Plane{cfg: c, pairs: map[pairing]uint16{}}, nil
+	return &Plane{cfg: c, forms: map[key]form{}}, nil
 }
 
 // Two epochs live side by side while keys are changed; parity tells them apart.
@@ -278,7 +278,7 @@ func (p *Plane) Segment(epoch int) error {
 		return fmt.Errorf("tunnel: set up %s: %w", name, err)
 	}
 	if p.device != name {
-		p.device, p.pairs, p.lastAt = name, map[pairing]uint16{}, time.Time{}
+		p.device, p.forms, p.lastAt = name, map[key]form{}, time.Time{}
 		return p.clearClasses(link)
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -336,6 +337,77 @@ func TestShape(t *testing.T) {
 		t.Errorf("%d classes of moves left", classes)
 	}
 	near("all of it for other traffic", 5001, 8e6)
+}
+
+// TestTwoMovesOfOnePair: two moves between the same two hosts are told apart by their
+// ports, and each has its own rate; one whose port is not known yet has the pair's.
+func TestTwoMovesOfOnePair(t *testing.T) {
+	a, b := wan(t, 1500)
+	join(a, b, 1)
+	ports := []int{50001, 50002, 50003}
+	for _, p := range ports {
+		b.serve(p)
+	}
+	move := func(id schemas.CommandID, rate schemas.BytesPerSecond, ports ...int) schemas.Share {
+		return schemas.Share{Command: id, Source: "h1", Destination: "h2", Rate: rate, Ports: ports}
+	}
+	shape := func(s ...schemas.Share) {
+		t.Helper()
+		a.must(func() error { return a.p.Shape(&schemas.Tunnel{Rate: 12e6, Reserved: 1e6, Shares: s}) })
+	}
+	// Each sends for as long as the others do; what counts is what the class let pass.
+	rates := func() (got [3]float64) {
+		t.Helper()
+		var wg sync.WaitGroup
+		for i, p := range ports {
+			wg.Go(func() { got[i], _ = a.send(p, 3*time.Second) })
+		}
+		wg.Wait()
+		return got
+	}
+	near := func(what string, want ...float64) {
+		t.Helper()
+		for i, got := range rates() {
+			// The sockets' buffers take some at once.
+			if got < want[i]*.4 || got > want[i]*1.3+1e6 {
+				t.Errorf("%s: port %d: %.1f MB/s, want about %.1f", what, ports[i], got/1e6, want[i]/1e6)
+			}
+		}
+	}
+	shape(move("c1", 6e6), move("c2", 1e6, 50002), move("c3", 3e6, 50003))
+	if a.p.Classes() != 3 {
+		t.Errorf("%d classes", a.p.Classes())
+	}
+	near("one not told yet", 6e6, 1e6, 3e6)
+	shape(move("c1", 1e6, 50001), move("c2", 6e6, 50002), move("c3", 3e6, 50003))
+	near("all told, and other rates", 1e6, 6e6, 3e6)
+	shape(move("c2", 2e6, 50002, 50001))
+	if a.p.Classes() != 1 {
+		t.Errorf("%d classes", a.p.Classes())
+	}
+	// Disks and memory of one move share its class.
+	if got := rates(); got[0]+got[1] > 2e6*1.3+2e6 {
+		t.Errorf("two ports of one move: %.1f and %.1f MB/s of 2.0", got[0]/1e6, got[1]/1e6)
+	}
+	// A new role knows none of it, and clears what it finds.
+	next, err := New(a.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.p = next
+	a.must(func() error { return a.p.Segment(1) })
+	shape()
+	a.must(func() error {
+		l, err := netlink.LinkByName(a.p.vx(1))
+		if err != nil {
+			return err
+		}
+		left, err := netlink.FilterList(l, netlink.MakeHandle(rootMajor, 0))
+		if len(left) > 0 {
+			t.Errorf("%d filters are left", len(left))
+		}
+		return err
+	})
 }
 
 func TestConfigFaults(t *testing.T) {

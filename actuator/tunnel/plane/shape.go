@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -19,19 +20,31 @@ const (
 	linkClass  = 0x1
 	otherClass = 0x10
 	firstMove  = 0x100
-	maxPairs   = 256
+	maxClasses = 256
+	maxPorts   = 8 // of one move
 )
 
-// pairing is two hosts between which moves are sent, from the first to the second. All
-// moves of a pair share a class: their packets differ in the port alone, which QEMU
-// chooses. By default a host sends one move at a time, so that a pair is a move.
+// pairing is two hosts between which moves are sent, from the first to the second.
 type pairing struct{ from, to netip.Addr }
 
-// minor is the class of a pair, chosen anew for each.
+// key is what has a class: a move, or the moves between two hosts whose ports nobody has
+// told. Those share one: their packets differ in nothing that is known.
+type key struct {
+	pairing
+	move schemas.CommandID // empty: all whose ports are not known
+}
+
+// form is a class in force.
+type form struct {
+	minor uint16
+	ports []int
+}
+
+// minor is the class of a key, chosen anew for each.
 func (p *Plane) minor() uint16 {
 	used := map[uint16]bool{}
-	for _, m := range p.pairs {
-		used[m] = true
+	for _, f := range p.forms {
+		used[f.minor] = true
 	}
 	for m := uint16(firstMove); ; m++ {
 		if !used[m] {
@@ -41,7 +54,8 @@ func (p *Plane) minor() uint16 {
 }
 
 // Shape sets the classes to a share-out: the link's rate for all, a guarantee for what is
-// no move, and for every pair of hosts with moves from this site what those may use. A
+// no move, and for every move from this site what it may use. A move is known by the ports
+// it sends to; until those are told, which is moments after it has begun, by its hosts. A
 // change that fails leaves the rates that are in force.
 func (p *Plane) Shape(t *schemas.Tunnel) error {
 	if p.device == "" {
@@ -62,36 +76,53 @@ func (p *Plane) Shape(t *schemas.Tunnel) error {
 	if err := class(link, linkClass, otherClass, max(t.Reserved, 1e4), t.Rate); err != nil {
 		return err
 	}
-	want := map[pairing]schemas.BytesPerSecond{}
+	type wish struct {
+		rate  schemas.BytesPerSecond
+		ports []int
+	}
+	want := map[key]wish{}
 	for _, s := range t.Shares {
 		from, okF := p.cfg.Reach[s.Source]
 		to, okT := p.cfg.Reach[s.Destination]
-		if okF && okT && !s.Waits && len(want) < maxPairs {
-			want[pairing{from, to}] += max(s.Rate, 1e5)
+		if !okF || !okT || s.Waits || len(want) >= maxClasses {
+			continue
 		}
+		k := key{pairing: pairing{from, to}}
+		if len(s.Ports) > 0 {
+			k.move = s.Command
+		}
+		want[k] = wish{want[k].rate + max(s.Rate, 1e5), s.Ports[:min(len(s.Ports), maxPorts)]}
 	}
 	var errs []error
-	for pair, minor := range p.pairs {
-		if _, ok := want[pair]; !ok {
-			errs = append(errs, p.removeClass(link, minor))
-			delete(p.pairs, pair)
-		}
+	remove := func(k key, f form) {
+		errs = append(errs, p.removeClass(link, f.minor))
+		delete(p.forms, k)
 	}
-	for pair, rate := range want {
-		minor, known := p.pairs[pair]
-		if !known {
-			minor = p.minor()
+	for k, w := range want {
+		f, known := p.forms[k]
+		if known && !slices.Equal(w.ports, f.ports) {
+			remove(k, f)
+			known = false
 		}
-		if err := class(link, linkClass, minor, rate, rate); err != nil {
+		if !known {
+			f = form{p.minor(), w.ports}
+		}
+		if err := class(link, linkClass, f.minor, w.rate, w.rate); err != nil {
 			errs = append(errs, err)
 			continue
 		}
 		if !known {
-			if err := filter(link, minor, pair); err != nil {
+			if err := filters(link, f, k.pairing); err != nil {
 				errs = append(errs, err)
 				continue
 			}
-			p.pairs[pair] = minor
+			p.forms[k] = f
+		}
+	}
+	// Last: a move that has just told its ports has its own class by now.
+	for k, f := range p.forms {
+		if _, ok := want[k]; !ok {
+			remove(k, f)
 		}
 	}
 	return errors.Join(errs...)
@@ -117,30 +148,61 @@ func class(link netlink.Link, parent, minor uint16, rate, ceil schemas.BytesPerS
 	return nil
 }
 
-// filter sends a pair's migrations to their class: TCP from one host to the other, to the
-// ports that QEMU listens on, 49152 and above. The priority is the class's number, so
-// that it can be found again.
-func filter(link netlink.Link, minor uint16, pair pairing) error {
+// What a filter looks at, by its place in the IPv4 header and, there being no options in
+// what a host sends of itself, in that of TCP behind it.
+const (
+	atProtocol = 8
+	atFrom     = 12
+	atTo       = 16
+	atPort     = 20 // the destination's is the lower half
+	// QEMU's ports, 49152 and above: their two highest bits are set.
+	qemuPorts = 0xc000
+	// unknownFirst is added to the priority of a filter for moves whose ports nobody has
+	// told: those of a port are asked before it.
+	unknownFirst = 0x8000
+)
+
+// filters send migrations to their class: TCP from one host to the other, to the move's
+// own ports, or to any that QEMU listens on. The priority tells the class's number, so
+// that they can be found again.
+func filters(link netlink.Link, f form, pair pairing) error {
 	from, to := pair.from.As4(), pair.to.As4()
-	f := &netlink.U32{FilterAttrs: netlink.FilterAttrs{LinkIndex: link.Attrs().Index, Parent: netlink.MakeHandle(rootMajor, 0), Priority: minor, Protocol: unix.ETH_P_IP},
-		ClassId: netlink.MakeHandle(rootMajor, minor),
-		Sel: &netlink.TcU32Sel{Flags: netlink.TC_U32_TERMINAL, Keys: []netlink.TcU32Key{
-			{Mask: 0x00ff0000, Val: unix.IPPROTO_TCP << 16, Off: 8},
-			{Mask: 0xffffffff, Val: binary.BigEndian.Uint32(from[:]), Off: 12},
-			{Mask: 0xffffffff, Val: binary.BigEndian.Uint32(to[:]), Off: 16},
-			{Mask: 0x0000c000, Val: 0x0000c000, Off: 20},
-		}}}
-	if err := netlink.FilterAdd(f); err != nil {
-		return fmt.Errorf("tunnel: filter of class 1:%x of %s: %w", minor, link.Attrs().Name, err)
+	add := func(priority uint16, port netlink.TcU32Key) error {
+		u := &netlink.U32{FilterAttrs: netlink.FilterAttrs{LinkIndex: link.Attrs().Index, Parent: netlink.MakeHandle(rootMajor, 0), Priority: priority, Protocol: unix.ETH_P_IP},
+			ClassId: netlink.MakeHandle(rootMajor, f.minor),
+			Sel: &netlink.TcU32Sel{Flags: netlink.TC_U32_TERMINAL, Keys: []netlink.TcU32Key{
+				{Mask: 0x00ff0000, Val: unix.IPPROTO_TCP << 16, Off: atProtocol},
+				{Mask: 0xffffffff, Val: binary.BigEndian.Uint32(from[:]), Off: atFrom},
+				{Mask: 0xffffffff, Val: binary.BigEndian.Uint32(to[:]), Off: atTo},
+				port,
+			}}}
+		if err := netlink.FilterAdd(u); err != nil {
+			return fmt.Errorf("tunnel: filter of class 1:%x of %s: %w", f.minor, link.Attrs().Name, err)
+		}
+		return nil
+	}
+	if len(f.ports) == 0 {
+		return add(unknownFirst+f.minor, netlink.TcU32Key{Mask: qemuPorts, Val: qemuPorts, Off: atPort})
+	}
+	for _, port := range f.ports {
+		if err := add(f.minor, netlink.TcU32Key{Mask: 0xffff, Val: uint32(port), Off: atPort}); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
+// removeClass removes a class and what leads to it.
 func (p *Plane) removeClass(link netlink.Link, minor uint16) error {
-	f := &netlink.U32{FilterAttrs: netlink.FilterAttrs{LinkIndex: link.Attrs().Index, Parent: netlink.MakeHandle(rootMajor, 0), Priority: minor, Protocol: unix.ETH_P_IP}}
-	err := netlink.FilterDel(f)
+	var errs []error
+	for _, priority := range []uint16{minor, unknownFirst + minor} {
+		f := &netlink.U32{FilterAttrs: netlink.FilterAttrs{LinkIndex: link.Attrs().Index, Parent: netlink.MakeHandle(rootMajor, 0), Priority: priority, Protocol: unix.ETH_P_IP}}
+		if err := netlink.FilterDel(f); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) {
+			errs = append(errs, err)
+		}
+	}
 	c := netlink.NewHtbClass(netlink.ClassAttrs{LinkIndex: link.Attrs().Index, Handle: netlink.MakeHandle(rootMajor, minor), Parent: netlink.MakeHandle(rootMajor, linkClass)}, netlink.HtbClassAttrs{})
-	return errors.Join(err, netlink.ClassDel(c))
+	return errors.Join(append(errs, netlink.ClassDel(c))...)
 }
 
 // clearClasses takes away what an earlier role left: it knew which class was whose.
@@ -159,7 +221,7 @@ func (p *Plane) clearClasses(link netlink.Link) error {
 }
 
 // Classes is how many classes of moves are in force.
-func (p *Plane) Classes() int { return len(p.pairs) }
+func (p *Plane) Classes() int { return len(p.forms) }
 
 // Other is the rate of all that is no move, since the last call; ok is false on the first.
 func (p *Plane) Other(now time.Time) (rate schemas.BytesPerSecond, ok bool) {

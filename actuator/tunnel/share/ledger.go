@@ -27,6 +27,7 @@ type Config struct {
 const (
 	linkAge   = 5 * time.Minute // a link not measured for so long is not known
 	lateGrace = time.Minute     // so long after its deadline a silent move is forgotten
+	deafGrace = 5 * time.Second // so long after its command's expiry one that never began is
 	repeat    = 2 * time.Second // a share-out is said again, so that readers see it is fresh
 	maxLinks  = 1024
 	maxVMs    = 1 << 18
@@ -289,7 +290,10 @@ func (l *Ledger) Decide(now schemas.Time) []Verdict {
 
 func (l *Ledger) forget(now schemas.Time) {
 	for id, m := range l.moves {
-		if now > max(m.cmd.Deadline, m.cmd.Expires).Add(lateGrace) {
+		// One that no host has spoken of cannot begin any more once its command has expired:
+		// its host is gone, and must not hold a place on the link.
+		deaf := l.reportOf(m).Command != id && now > m.cmd.Expires.Add(deafGrace)
+		if deaf || now > max(m.cmd.Deadline, m.cmd.Expires).Add(lateGrace) {
 			delete(l.moves, id)
 		}
 	}
@@ -314,39 +318,23 @@ func (l *Ledger) decide(now schemas.Time, key pair, k *link) Verdict {
 	reserved := rate * schemas.BytesPerSecond(l.cfg.Reserved)
 	l.inForce(key, k)
 	on := l.crossing(key)
-	moves, at := make([]Move, 0, len(on)), make([]int, len(on))
-	floors := make([]schemas.BytesPerSecond, len(on))
-	// A host takes its commands one after the other: a turn given to the second while the
-	// first still waits would be nobody's, and both would stand until they expire.
-	waits := map[schemas.HostID]bool{}
+	moves := make([]Move, len(on))
 	for i, m := range on {
-		mv := l.moveOf(m)
-		at[i], floors[i] = -1, max(0, mv.Dirty)*Margin
-		if !mv.Running && now <= m.cmd.Expires {
-			if waits[m.cmd.Source] {
-				continue
-			}
-			waits[m.cmd.Source] = true
-		}
-		at[i] = len(moves)
-		moves = append(moves, mv)
+		moves[i] = l.moveOf(m)
 	}
 	dst := make([]Share, len(moves))
 	ln := Link{Rate: rate, Reserved: reserved, Other: k.other}
 	left := l.divider.Divide(now, ln, moves, dst)
 	t := schemas.Tunnel{A: key.a, B: key.b, Time: now, Rate: rate, Reserved: reserved, Other: k.other, Left: left, Shares: make([]schemas.Share, 0, len(on))}
 	for i, m := range on {
-		s := Share{Floor: floors[i], Need: floors[i], Waits: true, Why: schemas.ReasonTurn}
-		if at[i] >= 0 {
-			s = dst[at[i]]
-		}
+		s := dst[i]
 		if k.last.Loss >= 1 && !m.begun {
 			s.Waits, s.Rate, s.Why = true, 0, schemas.ReasonLinkDown
 		}
 		if !s.Waits {
 			m.rate, m.begun = s.Rate, true
 		}
-		t.Shares = append(t.Shares, schemas.Share{Command: m.cmd.ID, VM: m.cmd.VM, Rate: s.Rate, Floor: s.Floor, Need: s.Need, Source: m.cmd.Source, Destination: m.cmd.Destination, Waits: s.Waits, Reason: reasonOf(s, ln)})
+		t.Shares = append(t.Shares, schemas.Share{Command: m.cmd.ID, VM: m.cmd.VM, Rate: s.Rate, Floor: s.Floor, Need: s.Need, Source: m.cmd.Source, Destination: m.cmd.Destination, Waits: s.Waits, Reason: reasonOf(s, ln), Ports: l.reportOf(m).Ports})
 	}
 	if k.last.Loss >= 1 {
 		t.Left = 0
@@ -423,7 +411,7 @@ func differs(a, b *schemas.Tunnel) bool {
 	}
 	for i := range a.Shares {
 		x, y := &a.Shares[i], &b.Shares[i]
-		if x.Command != y.Command || x.Rate != y.Rate || x.Waits != y.Waits || x.Reason.Code != y.Reason.Code {
+		if x.Command != y.Command || x.Rate != y.Rate || x.Waits != y.Waits || x.Reason.Code != y.Reason.Code || !slices.Equal(x.Ports, y.Ports) {
 			return true
 		}
 	}

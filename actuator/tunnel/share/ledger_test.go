@@ -78,7 +78,13 @@ func (p *story) run(t *testing.T, d *datadriven.TestData) string {
 		m = &schemas.Command{ID: id, VM: vmid(text("vm", "1")), Source: schemas.HostID(text("from", "h1")), Destination: schemas.HostID(text("to", "h3")),
 			Deadline: at("deadline", 1000), Expires: at("expires", 60), Run: text("run", "")}
 	case "progress":
-		m = &schemas.Progress{Command: id, VM: vmid(text("vm", "1")), Phase: schemas.Phase(text("phase", "pre-copy")), Total: schemas.Bytes(num("total", 0) * mb),
+		var ports []int
+		for _, f := range strings.Split(text("ports", ""), ",") {
+			if n, err := strconv.Atoi(f); err == nil {
+				ports = append(ports, n)
+			}
+		}
+		m = &schemas.Progress{Ports: ports, Command: id, VM: vmid(text("vm", "1")), Phase: schemas.Phase(text("phase", "pre-copy")), Total: schemas.Bytes(num("total", 0) * mb),
 			Remaining: schemas.Bytes(num("left", 0) * mb), DirtyRate: schemas.BytesPerSecond(num("dirty", 0) * mb), Speed: schemas.BytesPerSecond(num("speed", 0) * mb)}
 	case "outcome":
 		m = &schemas.Outcome{Command: id, VM: vmid(text("vm", "1")), Result: schemas.Result(text("result", "succeeded"))}
@@ -118,6 +124,9 @@ func (p *story) tick() string {
 			fmt.Fprintf(&b, "  %s %.1f (floor %.1f, need %.1f)", s.Command, float64(s.Rate)/mb, float64(s.Floor)/mb, float64(s.Need)/mb)
 			if !s.Reason.OK() {
 				fmt.Fprintf(&b, " %s", s.Reason)
+			}
+			if len(s.Ports) > 0 {
+				fmt.Fprintf(&b, " ports %d", s.Ports)
 			}
 			fmt.Fprintln(&b)
 		}

@@ -139,7 +139,8 @@ func (r *Rig) clean(ctx context.Context, t *testing.T) {
 // client's connection; nothing but the tunnel's packets crosses the link; the tunnel is
 // gone without a trace when it is removed.
 func TestLabTwoSites(t *testing.T) {
-	ctx, r := start(t, nil)
+	gate(t, "FORESHIFT_LAB")
+	ctx, r := run(t, nil)
 	if r.Joined(time.Second) {
 		t.Fatal("the sites are joined without a tunnel: the lab shows nothing")
 	}
