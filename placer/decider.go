@@ -226,6 +226,7 @@ func (d *Decider) decide(c streams.Cut, p policy.Policy) []streams.Out {
 	d.st.Decided = c.Now
 	d.st.Before, d.st.After = dec.Plan.Before, dec.Plan.After
 	d.count(s, &dec)
+	d.fleet.Memory.Ladder.Foresee(&dec.Plan)
 	outs := d.tell(s, &dec)
 	return append(outs, d.dispatch(c, p, dec.Plan, false)...)
 }
@@ -233,6 +234,7 @@ func (d *Decider) decide(c streams.Cut, p policy.Policy) []streams.Out {
 // propose makes the plan of a cut, with what it stood on.
 func (d *Decider) propose(c streams.Cut, p policy.Policy) (*plan.State, plan.Decision) {
 	d.fleet.Memory.Trust.Settle()
+	d.fleet.Settle(&p, schemas.Time(c.Now))
 	basis := d.basis(c)
 	s := plan.Prepare(d.fleet, p, c)
 	s.Remember()
@@ -273,5 +275,6 @@ func (d *Decider) kept(c streams.Cut, p policy.Policy) schemas.Plan {
 
 // dispatchKept sends actions of the last plan that have become due since.
 func (d *Decider) dispatchKept(c streams.Cut, p policy.Policy) []streams.Out {
+	d.fleet.Settle(&p, schemas.Time(c.Now))
 	return d.dispatch(c, p, d.kept(c, p), true)
 }

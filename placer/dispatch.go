@@ -72,7 +72,7 @@ func (d *Decider) ready(c streams.Cut, p policy.Policy, pl *schemas.Plan) []orde
 // when it was planned.
 func (d *Decider) mayGo(a *schemas.Action, now schemas.Time, p policy.Policy) bool {
 	switch a.Hold.Code {
-	case schemas.ReasonMode:
+	case schemas.ReasonMode, schemas.ReasonNotEarned, schemas.ReasonDemoted:
 		return false
 	case schemas.ReasonNeedsApproval, schemas.ReasonApprovalOld:
 		why := d.approval(a.ID, now, p)
@@ -106,9 +106,10 @@ func (d *Decider) modeNow(s *plan.State, rules *policy.HostRules, a *schemas.Act
 			return why
 		}
 	}
-	switch mode := s.ModeOf(s.V.VMIndex(a.VM), s.V.HostIndex(a.Source), s.V.HostIndex(a.Destination)); mode {
+	from, to := s.V.HostIndex(a.Source), s.V.HostIndex(a.Destination)
+	switch mode := s.ModeOf(s.V.VMIndex(a.VM), from, to); mode {
 	case schemas.ModeAuto:
-		return schemas.Reason{}
+		return s.Trusted(from, to)
 	case schemas.ModeApprove:
 		if why := d.approval(a.ID, s.Now(), s.P); !why.OK() {
 			return why
@@ -172,6 +173,7 @@ func (d *Decider) command(c streams.Cut, pl *schemas.Plan, a *schemas.Action, ce
 		Reason: a.Reason, Predicted: a.Predicted, Bandwidth: ceiling, MaxDowntime: schemas.Millis(d.cfg.MaxDowntime.Seconds() * 1000)}
 	cmd.Deadline = cmd.Expires.Add(3*duration + deadlineGrace)
 	d.fleet.Sent(*cmd)
+	d.fleet.Memory.Ladder.Made(cmd)
 	d.stats.Commands++
 	return streams.Out{Subject: streams.SubjectCommand(a.VM, a.Source, a.Destination), ID: string(a.ID), Msg: cmd,
 		Expect: &streams.Expect{Filter: streams.RecordOf(a.VM), Seq: d.fleet.RecordSeq(a.VM)}}

@@ -79,6 +79,13 @@ func (s *script) run(td *datadriven.TestData) (string, error) {
 		return s.show(s.d.Tick(s.cut()), args), nil
 	case "outcome":
 		return s.outcome(args)
+	case "effect":
+		c := s.last[args["vm"]]
+		if c == nil {
+			return "", fmt.Errorf("no command for %s", args["vm"])
+		}
+		return "ok\n", s.tell("MIGRATIONS", &schemas.Effect{Command: c.ID, Epoch: s.w.Seq["MIGRATIONS"], VM: c.VM, Time: s.w.Now, Steps: 12, Verdict: "as told",
+			Terms: map[string]schemas.Change{args["term"]: {Low: args.num("low", 0), High: args.num("high", 0)}}})
 	case "act":
 		return s.act(args)
 	case "why":
@@ -170,6 +177,8 @@ func set(p *policy.Policy, a argMap) error {
 			} else {
 				p.Together = append(p.Together, g)
 			}
+		case "auto_after", "right", "demote":
+			p.Learning = &schemas.Learning{AutoAfter: int(a.num("auto_after", 0)), AutoRight: schemas.Ratio(a.num("right", .6)), DemoteAfter: int(a.num("demote", 0))}
 		case "approval":
 			p.ApprovalSteps = int(a.num(k, 0))
 		case "freeze": // of the whole fleet, from 2026 on
@@ -369,7 +378,7 @@ func (s *script) outcome(a argMap) (string, error) {
 		return "", fmt.Errorf("no command for %s", a["vm"])
 	}
 	o := &schemas.Outcome{Command: c.ID, Epoch: s.w.Seq["MIGRATIONS"], VM: c.VM, Host: c.Source, Source: c.Source, Destination: c.Destination, Time: s.w.Now, Result: schemas.Result(a["result"]),
-		Reason: schemas.Reason{Code: schemas.ReasonOK}, Started: c.Issued}
+		Reason: schemas.Reason{Code: schemas.ReasonOK}, Started: c.Issued, Predicted: c.Predicted}
 	v, err := s.w.VM(a["vm"])
 	if err != nil {
 		return "", err

@@ -20,6 +20,18 @@ type Learning struct {
 	HoldOut    Ratio            `json:"hold_out_ratio" jsonschema_description:"share of the moves of little benefit that are held back by lot, so that what moves achieve is known without bias; at most .02"`
 	AutoAfter  int              `json:"auto_after" jsonschema_description:"count of decisions in shadow after which auto is trusted; 0 = at once"`
 	AutoRight  Ratio            `json:"auto_precision_ratio" jsonschema_description:"share of them that must have been right, 0..1"`
+	// DemoteAfter: a class of moves is those within a site, or between two.
+	DemoteAfter int `json:"demote_after" jsonschema_description:"count of bad ends among the last 10 moves of a class from which auto only recommends moves of that class; 0 = never"`
+}
+
+// Rung is how far auto is trusted with one class of moves.
+type Rung struct {
+	Class  string `json:"class" jsonschema_description:"site within which, or two sites between which, parted by /"`
+	Right  int    `json:"right" jsonschema_description:"count of decisions in shadow that came true, since the class last fell"`
+	Wrong  int    `json:"wrong" jsonschema_description:"count of those that did not"`
+	Earned Time   `json:"earned" jsonschema_description:"when auto was earned; 0 = it is not"`
+	Fell   Time   `json:"fell" jsonschema_description:"when the last bad move ended that took auto away; 0 = never"`
+	Why    string `json:"why" jsonschema_description:"what was bad; empty where nothing was"`
 }
 
 // Range is a closed interval.
@@ -70,6 +82,15 @@ func (l *Learning) check(c *check) {
 	}
 	c.atLeast("auto_after", l.AutoAfter, 0)
 	share(c, "auto_precision_ratio", l.AutoRight)
+	c.atLeast("demote_after", l.DemoteAfter, 0)
+}
+
+func (r *Rung) check(c *check) {
+	c.given("class", r.Class, 2*MaxName+1)
+	c.atLeast("right", r.Right, 0)
+	c.atLeast("wrong", r.Wrong, 0)
+	c.optWhen("earned", r.Earned)
+	c.optWhen("fell", r.Fell)
 }
 
 func (e *Evidence) check(c *check) {

@@ -65,6 +65,7 @@ type PlanBasis struct {
 	Evaluations   int               `json:"budget_evaluations" jsonschema_description:"count of evaluations the search was allowed"`
 	Policy        *Policy           `json:"policy,omitempty" jsonschema_description:"the policy of the configuration, where none has come over the bus"`
 	Persistence   []float64         `json:"persistence_ratio,omitempty" jsonschema_description:"learned weights of the scenario in which what is now persists, for slots within 15 minutes, an hour and three hours of 5-minute steps; -1 or absent: the forecast's own"`
+	Rungs         []Rung            `json:"rungs,omitempty" jsonschema_description:"how far auto is trusted, by class of moves"`
 	Step          Step              `json:"step" jsonschema_description:"last step decided on before"`
 	Load          float64           `json:"load_mcpu" jsonschema_description:"mean CPU demand of a VM then"`
 	VMs           int               `json:"vms" jsonschema_description:"count of VMs it is the mean of"`

@@ -59,6 +59,7 @@ const (
 	ReasonPoorData       ReasonCode = "poor_data"    // too little, or too much is missing, to learn from
 	ReasonNoBounds       ReasonCode = "no_bounds"    // the operator lets nothing, or nothing more, be changed
 	ReasonNotEarned      ReasonCode = "not_earned"   // auto asks for more decisions in shadow that came true
+	ReasonDemoted        ReasonCode = "demoted"      // moves of the class ended badly: they are only recommended
 )
 
 // Reasons of the actuator.

@@ -50,11 +50,11 @@ func samplePolicyRules() PolicyRules {
 		Residency: []Residency{{Match: map[string]string{"data": "eu"}, Sites: []SiteID{"private"}}}, Spread: []Spread{{Label: "app", By: SpreadByDomain, Most: 1}},
 		SoftApart: [][]VMID{{vmOf(1), vmOf(2)}}, SoftTogether: [][]VMID{{vmOf(3), vmOf(6)}}, RuleWeight: 60, LatencyWeight: 2, RulesOnly: true, PackTarget: .7,
 		CopyDisks: true, GateJump: 2, GateVMs: 8, GateStale: .5, ApprovalSteps: 72,
-		Learning: &Learning{FixedCosts: true, Settings: true, Bounds: map[string]Range{"trigger_ratio": {.1, .6}}, HoldOut: .01, AutoAfter: 50, AutoRight: .7}}
+		Learning: &Learning{FixedCosts: true, Settings: true, Bounds: map[string]Range{"trigger_ratio": {.1, .6}}, HoldOut: .01, AutoAfter: 50, AutoRight: .7, DemoteAfter: 3}}
 }
 
 func samplePlanBasis() PlanBasis {
-	return PlanBasis{Kept: true, Base: 300, SiteBandwidth: 1.25e9, Evaluations: 20000, Policy: samplePolicy(), Step: sampleStep, Load: 512.5, VMs: 60, Persistence: []float64{0.35, -1, 0.1},
+	return PlanBasis{Kept: true, Base: 300, SiteBandwidth: 1.25e9, Evaluations: 20000, Policy: samplePolicy(), Step: sampleStep, Load: 512.5, VMs: 60, Persistence: []float64{0.35, -1, 0.1}, Rungs: []Rung{{Class: "private/public", Right: 40, Wrong: 12, Earned: sampleTime, Fell: sampleTime, Why: "3 of its last 10 moves ended badly"}},
 		Held: map[HostID]Held{"host-1": {Steps: 2, Last: sampleStep}}, Skipped: map[VMID]Time{vmOf(4): sampleTime}, From: map[string]uint64{"CAPACITY": 5}, Sent: []Command{*sampleCommand()},
 		Planned: []Action{{ID: "c-2", VM: vmOf(2), Name: "web-c", Source: "host-1", Destination: "host-3", Due: sampleTime, Latest: sampleTime.Add(time.Hour),
 			State: ActionPlanned, Reason: Reason{Code: ReasonOK, Detail: "x"}, Hold: Reason{Code: ReasonNotDue, Detail: "y"}, Predicted: samplePrediction(), WhyNot: sampleDeclines(), After: "c-1", Helpers: []Helper{{vmOf(4), "host-2"}}}}}

@@ -71,6 +71,10 @@ func (b *PlanBasis) check(c *check) {
 			c.fail("persistence_ratio", "%g: want 0 to 1, or -1", w)
 		}
 	}
+	c.count("rungs", len(b.Rungs), maxSmallList)
+	for i := range b.Rungs {
+		c.in("rungs", i, b.Rungs[i].check)
+	}
 	amount(c, "load_mcpu", b.Load)
 	c.atLeast("vms", b.VMs, 0)
 	c.count("held", len(b.Held), maxGroup)

@@ -59,7 +59,7 @@ Settings of our placer follow the name: predictive:benefit=600,look=12,trigger=.
 	f.IntVar(&o.Workers, "workers", 0, "threads; 0: as many as cores")
 	f.BoolVar(&o.sweep, "sweep", false, "try our placer with several least benefits and look-aheads as well")
 	f.IntVar(&o.stream, "from-stream", 0, "instead of --traces: the last `days` of the running fleet's own history")
-	f.BoolVar(&o.learn, "learn", false, "learn settings on the way, from tuned, timid and hasty ones, and with costs believed wrong by 3; needs --forecasts made before")
+	f.BoolVar(&o.learn, "learn", false, "learn settings on the way, from tuned, timid and hasty ones and with links believed three times too slow and too fast; needs --forecasts made before")
 	f.BoolVar(&o.json, "json", false, "print one JSON object on the last line")
 	f.StringVar(&o.report, "report", "", "write a page that shows it all to this HTML `file`")
 	return c
@@ -162,7 +162,7 @@ func (o *backtestFlags) history(ctx context.Context, at *place) (*replay.History
 func (o *backtestFlags) runLearn(c *cobra.Command, h *replay.History, begun float64) error {
 	bar := newBar(c.ErrOrStderr())
 	o.Progress = bar.show
-	res, err := replay.Learn(c.Context(), h, o.Options, replay.LearnOptions{Every: 1, Window: 7, Start: replay.BadStarts(), Costs: 1. / 3})
+	res, err := replay.Learn(c.Context(), h, o.Options, replay.LearnOptions{Every: schemas.StepsPerDay / 4, Window: 16, Start: replay.BadStarts()})
 	bar.end()
 	if err != nil {
 		return err

@@ -47,10 +47,16 @@ type learnt struct {
 	Learnt   float64          `json:"duration_error_learnt"`
 	Effects  effectSums       `json:"effects"`
 	Settings []setting        `json:"settings"`
-	Trust    schemas.Reason   `json:"trust"`
+	Trust    []trusted        `json:"trust"`
 	Right    int              `json:"shadow_right"`
 	Wrong    int              `json:"shadow_wrong"`
 	Version  uint64           `json:"policy_version"`
+}
+
+// trusted is how far auto is trusted with a class of moves.
+type trusted struct {
+	schemas.Rung
+	May schemas.Reason `json:"may"` // ok: auto makes such moves by itself
 }
 
 type setting struct {
@@ -122,8 +128,24 @@ func summarise(p policy.Policy, moves, plans []streams.Event, steps []*schemas.S
 		l.Settings = append(l.Settings, s)
 	}
 	ladder := judgeShadow(plans, moves, steps, capacity, base)
-	l.Right, l.Wrong, l.Trust = ladder.Right, ladder.Wrong, ladder.Earned(&p)
+	l.Right, l.Wrong = ladder.Right, ladder.Wrong
+	l.Trust = trust(&p, plans)
 	return l
+}
+
+// trust is how far the newest plan trusted the classes of moves.
+func trust(p *policy.Policy, plans []streams.Event) []trusted {
+	out := []trusted{}
+	for i := len(plans) - 1; i >= 0; i-- {
+		if m, ok := plans[i].Msg.(*schemas.Plan); ok {
+			l := learning.Ladder{Rungs: m.Basis.Rungs}
+			for _, r := range l.Rungs {
+				out = append(out, trusted{r, l.May(p, r.Class)})
+			}
+			break
+		}
+	}
+	return out
 }
 
 func (s *effectSums) add(e *schemas.Effect) {
@@ -227,8 +249,20 @@ func (l *learnt) text(w io.Writer) error {
 	if err := table(w, rows...); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "\ntrust: %s; in the last %d days %d decisions in shadow came true, %d did not\n", l.Trust.Detail, ladderDays, l.Right, l.Wrong)
-	return err
+	fmt.Fprintf(w, "\ntrust: in the last %d days %d decisions in shadow came true, %d did not\n", ladderDays, l.Right, l.Wrong)
+	if len(l.Trust) == 0 {
+		_, err := fmt.Fprintln(w, "no class of moves has been judged; `auto_after` and `demote_after` in the policy's `learning` ask for proof")
+		return err
+	}
+	rows = [][]string{{"MOVES", "CAME TRUE", "DID NOT", "AUTO"}}
+	for _, t := range l.Trust {
+		may := string(t.May.Code)
+		if t.May.Detail != "" {
+			may = t.May.Detail
+		}
+		rows = append(rows, []string{t.Class, fmt.Sprint(t.Right), fmt.Sprint(t.Wrong), may})
+	}
+	return table(w, rows...)
 }
 
 // policyChange is one change of the policy.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"slices"
 
 	"github.com/foreshift/foreshift/placer/policy"
 	"github.com/foreshift/foreshift/placer/policy/learning"
@@ -13,23 +12,25 @@ import (
 
 // LearnOptions are how settings are learnt on a history.
 type LearnOptions struct {
-	Every  int     // days from one look at the settings to the next
-	Window int     // days that a shadow looks back on
+	Every  int     // steps from one look at the settings to the next
+	Window int     // looks that a look goes back
 	Start  []Start // from where learning begins
-	Costs  float64 // what the placer believes of a link's speed, as a share of the truth; 0: the truth
 }
 
 // Start is a place to begin from.
 type Start struct {
-	Name string   `json:"name"`
-	Set  Settings `json:"-"`
+	Name string
+	Set  Settings
+	// Costs is what the placer believes of a link's speed, as a share of the truth; 0:
+	// the truth. Without learning it goes on believing that.
+	Costs float64
 }
 
 // Learnt is what became of a start, with learning and without.
 type Learnt struct {
 	Name      string             `json:"name"`
-	Off       float64            `json:"loss_off_core_hours"`   // of the days scored at the end, settings as at the start
-	On        float64            `json:"loss_on_core_hours"`    // settings as learnt on the way
+	Off       float64            `json:"loss_off_core_hours"`   // of the days scored at the end, all as at the start
+	On        float64            `json:"loss_on_core_hours"`    // as learnt on the way
 	Final     float64            `json:"loss_final_core_hours"` // the whole time, with the settings learnt in the end
 	Whole     float64            `json:"loss_start_core_hours"` // the whole time, with those of the start
 	From      map[string]float64 `json:"from"`
@@ -40,24 +41,26 @@ type Learnt struct {
 	Durations [2]float64         `json:"duration_errors"` // median relative error: arithmetic alone, corrected
 }
 
-// Point is where the settings stand after a day, and what that day lost.
+// Point is where the settings stand after a look, and what has been lost since the one
+// before.
 type Point struct {
-	Day             int                `json:"day"`
-	Set             map[string]float64 `json:"settings"`
-	LossOn, LossOff float64            `json:"-"`
+	Day     float64            `json:"day"`
+	Set     map[string]float64 `json:"settings"`
+	LossOn  float64            `json:"loss_on_core_hours"`
+	LossOff float64            `json:"loss_off_core_hours"`
 }
 
 // LearnResult is the comparison.
 type LearnResult struct {
-	History string   `json:"history"`
-	U       float64  `json:"u"`
-	Days    int      `json:"days"`
-	Judged  int      `json:"days_judged"`                 // the last ones, on which on and off are compared
-	Tuned   float64  `json:"loss_tuned_core_hours"`       // of the judged days, with the defaults
-	Full    float64  `json:"loss_tuned_whole_core_hours"` // of all
-	Starts  []Learnt `json:"starts"`
-	CPU     float64  `json:"cpu_s"`
-	tuned   []float64
+	History string    `json:"history"`
+	U       float64   `json:"u"`
+	Days    int       `json:"days"`
+	Judged  int       `json:"days_judged"`                 // the last ones, on which on and off are compared
+	Tuned   float64   `json:"loss_tuned_core_hours"`       // of the judged days, with the defaults
+	Full    float64   `json:"loss_tuned_whole_core_hours"` // of all
+	Starts  []Learnt  `json:"starts"`
+	CPU     float64   `json:"cpu_s"`
+	Curve   []float64 `json:"loss_tuned_by_look_core_hours"`
 }
 
 // movePrice is what a move counts as in the loss, in core-seconds, besides its bytes: what
@@ -67,20 +70,15 @@ const (
 	gibPrice  = 5
 )
 
-// loss is what a day and placement lost, in core-seconds.
-func (w *World) loss(day0 int) (out []float64) {
-	out = make([]float64, (w.F.End-w.F.Start)/day)
-	for d := range out {
-		out[d] = 3600 * w.score.daily(d)
-	}
-	for _, m := range w.log {
-		out[(m.Step-w.F.Start)/day] += movePrice + gibPrice*w.H.VMs[m.VM].GiB
-	}
-	return out[day0:]
+// loss is what a run has lost so far, in core-seconds.
+func (w *World) loss() float64 {
+	return 3600*w.score.Unmet + movePrice*float64(w.score.Moves) + gibPrice*w.score.GiB
 }
 
 // Learn plays a history under the predictive policy with settings that are learnt on the
 // way, from each start, and compares with the tuned ones and with leaving them alone.
+// All of them, and the shadows of each, go through the history together: a value tried in
+// shadow has been lived with for as long as the one in force.
 func Learn(ctx context.Context, h *History, opt Options, lo LearnOptions) (*LearnResult, error) {
 	if err := opt.Check(); err != nil {
 		return nil, err
@@ -100,8 +98,7 @@ func Learn(ctx context.Context, h *History, opt Options, lo LearnOptions) (*Lear
 		return nil, fmt.Errorf("backtest: %s is not there: a run without --learn makes it", opt.Forecasts)
 	}
 	defer src.close()
-	l := &learner{ctx: ctx, h: h, f: f, opt: &opt, lo: lo, src: src}
-	l.total = lo.steps((f.End - f.Start) / day)
+	l := &learner{ctx: ctx, h: h, f: f, opt: &opt, lo: lo, src: src, total: 2 * (f.End - f.Start)}
 	for seed := range opt.Placements {
 		at, _ := Place(h, f, int64(seed+1))
 		l.at = append(l.at, at)
@@ -109,21 +106,37 @@ func Learn(ctx context.Context, h *History, opt Options, lo LearnOptions) (*Lear
 	days := (f.End - f.Start) / day
 	res := &LearnResult{History: h.Name, U: opt.U, Days: days, Judged: max(1, days/2)}
 	tuned, _ := settingsOf("predictive")
-	base, err := l.plain(f, tuned)
-	if err != nil {
+	base := l.begin(Start{Set: tuned}, tuned)
+	var schools []*school
+	for _, s := range lo.Start {
+		schools = append(schools, l.school(s))
+	}
+	if err := l.play(base, schools); err != nil {
 		return nil, err
 	}
-	res.tuned = byDay(base, days)
-	res.Full, res.Tuned = sum(res.tuned), sum(res.tuned[days-res.Judged:])
-	for _, s := range lo.Start {
-		one, err := l.learn(s, res)
-		if err != nil {
-			return nil, err
-		}
-		res.Starts = append(res.Starts, *one)
+	res.Curve = hours(base.by)
+	from := res.looks(lo.Every, days-res.Judged)
+	res.Full, res.Tuned = sum(res.Curve), sum(res.Curve[from:])
+	for _, s := range schools {
+		res.Starts = append(res.Starts, s.result(from))
+	}
+	// Once more from the beginning, with what was learnt in the end.
+	var finals []*ride
+	for _, s := range schools {
+		finals = append(finals, l.begin(s.Start, s.on.set))
+	}
+	if err := l.steps(finals, f.Start, f.End); err != nil {
+		return nil, err
+	}
+	for i, r := range finals {
+		r.look()
+		res.Starts[i].Final = sum(hours(r.by))
 	}
 	return res, nil
 }
+
+// looks is how many looks end by a day.
+func (r *LearnResult) looks(every, to int) int { return to * day / every }
 
 type learner struct {
 	ctx context.Context
@@ -134,35 +147,185 @@ type learner struct {
 	src *reader
 	at  [][]int32
 
-	done, total int // steps played of all runs together
+	done, total int // steps played
 }
 
-// steps is how many steps Learn plays: the tuned settings, and from each start those
-// as they were, those learnt, every look back, and what was learnt in the end.
-func (lo *LearnOptions) steps(days int) int {
-	looks := 0
-	for to := lo.Every; to < days; to += lo.Every {
-		if to >= lo.Window {
-			looks++
-		}
-	}
-	return day * (days + len(lo.Start)*(3*days+looks*lo.Window))
+// ride is one way to set the placer, from all placements.
+type ride struct {
+	set  Settings
+	runs []*run
+	lost []float64   // by run, up to the last look
+	by   [][]float64 // by look and run: core-seconds lost since the look before
 }
 
-// runs makes one run a placement.
-func (l *learner) runs(f Fleet, set Settings, at [][]int32) (out []*run) {
-	for _, a := range at {
+// begin starts a ride from all placements.
+func (l *learner) begin(s Start, set Settings) *ride {
+	r := &ride{set: set, lost: make([]float64, len(l.at))}
+	for _, a := range l.at {
 		o := newOurs("learn", l.h, set)
-		if l.lo.Costs > 0 {
-			o.bandwidth(l.lo.Costs)
+		if s.Costs > 0 {
+			o.bandwidth(s.Costs)
 		}
-		out = append(out, &run{kind: "predictive", world: NewWorld(l.h, f, a), policy: o, ours: o})
+		r.runs = append(r.runs, &run{kind: "predictive", world: NewWorld(l.h, l.f, a), policy: o, ours: o})
+	}
+	return r
+}
+
+// look notes what was lost since the last look.
+func (r *ride) look() {
+	now := make([]float64, len(r.runs))
+	for i, one := range r.runs {
+		x := one.world.loss()
+		now[i], r.lost[i] = x-r.lost[i], x
+	}
+	r.by = append(r.by, now)
+}
+
+// last are the losses of the last n looks, by look and placement.
+func (r *ride) last(n int) (out []float64) {
+	for _, x := range r.by[len(r.by)-n:] {
+		out = append(out, x...)
 	}
 	return out
 }
 
-// steps plays runs through the steps from..to-1; all share the frames.
-func (l *learner) steps(runs []*run, from, to int) error {
+// settle changes the settings from here on.
+func (r *ride) settle(set Settings) {
+	r.set = set
+	for _, one := range r.runs {
+		one.ours.settle(set)
+	}
+}
+
+// school is one start on its way: as it was, as it learns, and what it tries in shadow.
+type school struct {
+	Start
+	on, off *ride
+	shadow  map[string][2]*ride // by setting: below, above
+	turn    string
+	out     Learnt
+}
+
+func (l *learner) school(s Start) *school {
+	still := s.Set
+	still.FixedCosts = true
+	c := &school{Start: s, on: l.begin(s, s.Set), off: l.begin(s, still), shadow: map[string][2]*ride{}}
+	p := c.policy()
+	for _, name := range learning.Settings() {
+		if _, ok := p.Learning.Bounds[name]; ok {
+			c.shadow[name] = [2]*ride{l.begin(s, s.Set), l.begin(s, s.Set)}
+		}
+	}
+	c.turn, _ = learning.Next(&p, "")
+	c.try()
+	c.out = Learnt{Name: s.Name, From: values(s.Set), Refusals: map[string]int{}, Changes: []schemas.Evidence{}}
+	return c
+}
+
+// policy is the one in force with the bounds for learning.
+func (c *school) policy() policy.Policy {
+	p := c.on.set.policy()
+	p.Learning = &schemas.Learning{Settings: true, Bounds: learning.DefaultBounds()}
+	delete(p.Learning.Bounds, learning.Hold) // the world decides without a hold
+	return p
+}
+
+// rides are all that go on together.
+func (c *school) rides() []*ride {
+	out := []*ride{c.on, c.off}
+	for _, name := range learning.Settings() {
+		if s, ok := c.shadow[name]; ok {
+			out = append(out, s[:]...)
+		}
+	}
+	return out
+}
+
+// try gives the shadows their values: so far below and above what is in force now.
+func (c *school) try() {
+	p := c.policy()
+	for name, two := range c.shadow {
+		now := learning.Value(&p, name)
+		for i, r := range two {
+			r.settle(c.on.set)
+			for _, v := range learning.Candidates(&p, name, p.Learning.Bounds[name]) {
+				if (v > now) == (i == 1) {
+					r.settle(c.on.set.with(learning.With(p, name, v)))
+				}
+			}
+		}
+	}
+}
+
+// decide changes at most one setting by at most a tenth, on what the last looks have
+// shown. A setting that was changed keeps its turn.
+func (c *school) decide(n, at int, days float64) {
+	p := c.policy()
+	var shadows []learning.Shadow
+	for _, r := range c.shadow[c.turn] {
+		q := r.set.policy()
+		if v := learning.Value(&q, c.turn); v != learning.Value(&p, c.turn) {
+			s := learning.Shadow{Tried: v, Now: c.on.last(n), Then: r.last(n)}
+			for i := range s.Now { // evidence is by day
+				s.Now[i], s.Then[i] = s.Now[i]/days, s.Then[i]/days
+			}
+			shadows = append(shadows, s)
+		}
+	}
+	ch := learning.Decide(p, c.turn, shadows, uint64(at))
+	if !ch.Reason.OK() {
+		c.out.Refusals[string(ch.Reason.Code)]++
+		c.turn, _ = learning.Next(&p, c.turn)
+		return
+	}
+	c.out.Changes = append(c.out.Changes, ch.Evidence)
+	c.on.settle(c.on.set.with(ch.Policy))
+	c.try()
+}
+
+// result sums up; the looks from the given one on are judged.
+func (c *school) result(from int) Learnt {
+	on, off := hours(c.on.by), hours(c.off.by)
+	for i := range c.out.Path {
+		c.out.Path[i].LossOn, c.out.Path[i].LossOff = on[i], off[i]
+	}
+	c.out.Off, c.out.On, c.out.Whole, c.out.To = sum(off[from:]), sum(on[from:]), sum(off), values(c.on.set)
+	c.out.Durations[0], c.out.Durations[1], _ = c.on.runs[0].ours.fleet.View(0).Costs.Errors()
+	return c.out
+}
+
+// play takes the tuned settings and all schools through the history.
+func (l *learner) play(base *ride, schools []*school) error {
+	all := []*ride{base}
+	for _, c := range schools {
+		all = append(all, c.rides()...)
+	}
+	looks := (l.f.End - l.f.Start) / l.lo.Every
+	days := float64(l.lo.Every) / day
+	for k := range looks {
+		from := l.f.Start + k*l.lo.Every
+		if err := l.steps(all, from, from+l.lo.Every); err != nil {
+			return err
+		}
+		for _, r := range all {
+			r.look()
+		}
+		for _, c := range schools {
+			if k+1 >= l.lo.Window && k+1 < looks {
+				c.decide(l.lo.Window, k, days)
+			}
+			c.out.Path = append(c.out.Path, Point{Day: days * float64(k+1), Set: values(c.on.set)})
+		}
+	}
+	return nil
+}
+
+// steps plays rides through the steps from..to-1; all share the frames.
+func (l *learner) steps(rides []*ride, from, to int) error {
+	var runs []*run
+	for _, r := range rides {
+		runs = append(runs, r.runs...)
+	}
 	fr := newFrame(l.h)
 	frames := map[string]*Frame{"predictive": fr}
 	for t := from; t < to; t++ {
@@ -172,7 +335,7 @@ func (l *learner) steps(runs []*run, from, to int) error {
 		if err := l.src.After(t, fr); err != nil {
 			return err
 		}
-		each(l.opt.Workers, len(runs), func(i int) { runs[i].step(t, frames, t+1 >= runs[i].world.F.End) })
+		each(l.opt.Workers, len(runs), func(i int) { runs[i].step(t, frames, t+1 >= l.f.End) })
 		if l.done++; l.opt.Progress != nil {
 			l.opt.Progress(l.done, l.total)
 		}
@@ -185,18 +348,11 @@ func (l *learner) steps(runs []*run, from, to int) error {
 	return nil
 }
 
-// plain plays a stretch with settings that stay, from all placements.
-func (l *learner) plain(f Fleet, set Settings) ([]*run, error) {
-	runs := l.runs(f, set, l.at)
-	return runs, l.steps(runs, f.Start, f.End)
-}
-
-func byDay(runs []*run, days int) []float64 {
-	out := make([]float64, days)
-	for _, r := range runs {
-		for d, x := range r.world.loss(0) {
-			out[d] += x / 3600
-		}
+// hours sums the losses of all placements by look, in core-hours.
+func hours(by [][]float64) []float64 {
+	out := make([]float64, len(by))
+	for i, x := range by {
+		out[i] = sum(x) / 3600
 	}
 	return out
 }
@@ -206,93 +362,6 @@ func sum(x []float64) (s float64) {
 		s += v
 	}
 	return s
-}
-
-// learn plays the time from one start: at every look the setting whose turn it is is
-// tried in shadow on the days before, from where the placements began, and at most a
-// tenth is changed.
-func (l *learner) learn(s Start, res *LearnResult) (*Learnt, error) {
-	off, err := l.plain(l.f, s.Set)
-	if err != nil {
-		return nil, err
-	}
-	offs := byDay(off, res.Days)
-	out := &Learnt{Name: s.Name, Off: sum(offs[res.Days-res.Judged:]), Whole: sum(offs), From: values(s.Set), Refusals: map[string]int{}, Changes: []schemas.Evidence{}}
-	set := s.Set
-	runs := l.runs(l.f, set, l.at)
-	turn := ""
-	for d := 0; d < res.Days; d += l.lo.Every {
-		to := min(res.Days, d+l.lo.Every)
-		if err := l.steps(runs, l.f.Start+d*day, l.f.Start+to*day); err != nil {
-			return nil, err
-		}
-		p := set.policy()
-		p.Learning = &schemas.Learning{Settings: true, Bounds: learning.DefaultBounds()}
-		delete(p.Learning.Bounds, learning.Hold) // the world decides without a hold
-		turn, _ = learning.Next(&p, turn)
-		if to < l.lo.Window || to >= res.Days {
-			out.Path = append(out.Path, Point{Day: to, Set: values(set)})
-			continue
-		}
-		ch, err := l.look(&p, set, turn, to)
-		if err != nil {
-			return nil, err
-		}
-		if ch.Reason.OK() {
-			set = set.with(ch.Policy)
-			out.Changes = append(out.Changes, ch.Evidence)
-			for _, r := range runs {
-				r.ours.settle(set)
-			}
-		} else {
-			out.Refusals[string(ch.Reason.Code)]++
-		}
-		out.Path = append(out.Path, Point{Day: to, Set: values(set)})
-	}
-	ons := byDay(runs, res.Days)
-	for i := range out.Path {
-		from := 0
-		if i > 0 {
-			from = out.Path[i-1].Day
-		}
-		out.Path[i].LossOn, out.Path[i].LossOff = sum(ons[from:out.Path[i].Day]), sum(offs[from:out.Path[i].Day])
-	}
-	out.On, out.To = sum(ons[res.Days-res.Judged:]), values(set)
-	final, err := l.plain(l.f, set)
-	if err != nil {
-		return nil, err
-	}
-	out.Final = sum(byDay(final, res.Days))
-	v := runs[0].ours.fleet.View(0)
-	out.Durations[0], out.Durations[1], _ = v.Costs.Errors()
-	return out, nil
-}
-
-// look tries the values of a setting on the last days before a day.
-func (l *learner) look(p *policy.Policy, set Settings, setting string, to int) (learning.Change, error) {
-	f := l.f
-	f.Start, f.End = l.f.Start+(to-l.lo.Window)*day, l.f.Start+to*day
-	tries := learning.Candidates(p, setting, p.Learning.Bounds[setting])
-	all := l.runs(f, set, l.at)
-	for _, v := range tries {
-		all = append(all, l.runs(f, set.with(learning.With(*p, setting, v)), l.at)...)
-	}
-	if err := l.steps(all, f.Start, f.End); err != nil {
-		return learning.Change{}, err
-	}
-	n := len(l.at)
-	losses := func(runs []*run) (out []float64) {
-		for _, r := range runs {
-			out = append(out, r.world.loss(0)...)
-		}
-		return out
-	}
-	now := losses(all[:n])
-	var shadows []learning.Shadow
-	for k, v := range tries {
-		shadows = append(shadows, learning.Shadow{Tried: v, Now: now, Then: losses(all[(k+1)*n : (k+2)*n])})
-	}
-	return learning.Decide(*p, setting, shadows, uint64(to)), nil
 }
 
 // with takes from a policy what may be learnt.
@@ -309,11 +378,12 @@ func values(s Settings) map[string]float64 {
 // settle changes the settings of a placer at work.
 func (o *ours) settle(set Settings) { o.set, o.policy = set, set.policy() }
 
-// BadStarts are settings that are wrong on purpose, either way.
+// BadStarts are the tuned settings, settings that are wrong on purpose either way, and
+// the tuned ones with a belief in links that is wrong by three either way.
 func BadStarts() []Start {
 	tuned, _ := settingsOf("predictive")
 	timid, hasty := tuned, tuned
-	timid.MinBenefit, timid.Trigger = 3*tuned.MinBenefit, min(.8, 2*tuned.Trigger)
+	timid.MinBenefit, timid.Trigger = 4*tuned.MinBenefit, min(.8, 2*tuned.Trigger)
 	hasty.MinBenefit, hasty.Trigger = tuned.MinBenefit/4, tuned.Trigger/4
-	return slices.Clone([]Start{{"tuned", tuned}, {"too timid", timid}, {"too hasty", hasty}})
+	return []Start{{"tuned", tuned, 0}, {"too timid", timid, 0}, {"too hasty", hasty, 0}, {"links x 1/3", tuned, 1. / 3}, {"links x 3", tuned, 3}}
 }

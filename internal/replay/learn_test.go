@@ -67,7 +67,7 @@ func TestLearnFromBadStarts(t *testing.T) {
 	timid, _ := settingsOf("predictive")
 	hasty := timid
 	timid.MinBenefit, hasty.MinBenefit = 3000, 50
-	res, err := Learn(context.Background(), h, opt, LearnOptions{Every: 1, Window: 2, Costs: 1. / 3, Start: []Start{{"timid", timid}, {"hasty", hasty}}})
+	res, err := Learn(context.Background(), h, opt, LearnOptions{Every: day / 2, Window: 4, Start: []Start{{"timid", timid, 1. / 3}, {"hasty", hasty, 1. / 3}}})
 	if err != nil {
 		t.Fatal(err)
 	}

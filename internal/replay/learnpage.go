@@ -46,9 +46,9 @@ func (r *LearnResult) HTML() []byte {
 	var lost, ratio []chart.Series
 	tuned := chart.Series{Name: "tuned"}
 	acc := 0.0
-	for d, x := range r.tuned {
+	for d, x := range r.Curve {
 		acc += x
-		tuned.X, tuned.Y = append(tuned.X, float64(d+1)), append(tuned.Y, acc)
+		tuned.X, tuned.Y = append(tuned.X, float64(d+1)*float64(r.Days)/float64(len(r.Curve))), append(tuned.Y, acc)
 	}
 	lost = append(lost, tuned)
 	for i := range r.Starts {
@@ -58,9 +58,9 @@ func (r *LearnResult) HTML() []byte {
 		a, c := 0.0, 0.0
 		for _, p := range s.Path {
 			a, c = a+p.LossOn, c+p.LossOff
-			on.X, on.Y = append(on.X, float64(p.Day)), append(on.Y, a)
-			off.X, off.Y = append(off.X, float64(p.Day)), append(off.Y, c)
-			set.X, set.Y = append(set.X, float64(p.Day)), append(set.Y, p.Set[learning.MinBenefit])
+			on.X, on.Y = append(on.X, p.Day), append(on.Y, a)
+			off.X, off.Y = append(off.X, p.Day), append(off.Y, c)
+			set.X, set.Y = append(set.X, p.Day), append(set.Y, p.Set[learning.MinBenefit])
 		}
 		lost = append(lost, on, off)
 		ratio = append(ratio, set)

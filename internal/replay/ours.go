@@ -25,6 +25,8 @@ type Settings struct {
 	// Flat lets a VM move again once the world does; otherwise the placer's own time to
 	// stay holds, which doubles with each move of a day.
 	Flat bool
+	// FixedCosts keeps the placer from learning what moves take.
+	FixedCosts bool
 }
 
 // policy is the service's own, with the world's limits and these settings.
@@ -37,6 +39,9 @@ func (s Settings) policy() policy.Policy {
 	p.MaxPerHour, p.MaxPerVMDay = maxFlying*perHour, s.PerDay
 	if s.Flat {
 		p.CoolDownSteps = 0
+	}
+	if s.FixedCosts {
+		p.Learning = &schemas.Learning{FixedCosts: true}
 	}
 	return p
 }

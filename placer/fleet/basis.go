@@ -1,6 +1,10 @@
 package fleet
 
-import "github.com/foreshift/foreshift/schemas"
+import (
+	"slices"
+
+	"github.com/foreshift/foreshift/schemas"
+)
 
 // ReadFrom are the sequences from which on the streams of telemetry have to be read
 // to fold the present picture again; 0: an hour of stream time before now, since
@@ -60,7 +64,7 @@ func (f *Fleet) twice() bool {
 // decisions left behind, without the ranking of each planned action.
 func (f *Fleet) Basis() schemas.PlanBasis {
 	m := &f.Memory
-	b := schemas.PlanBasis{Persistence: m.Trust.Weights(), Base: schemas.Seconds(f.cfg.Base.Seconds()), SiteBandwidth: f.cfg.SiteBandwidth, Step: m.Step, Load: m.Load, VMs: m.VMs,
+	b := schemas.PlanBasis{Persistence: m.Trust.Weights(), Rungs: slices.Clone(m.Ladder.Rungs), Base: schemas.Seconds(f.cfg.Base.Seconds()), SiteBandwidth: f.cfg.SiteBandwidth, Step: m.Step, Load: m.Load, VMs: m.VMs,
 		Held: make(map[schemas.HostID]Held, len(m.Held)), Skipped: make(map[schemas.VMID]schemas.Time, len(m.Skip)), Planned: make([]schemas.Action, len(m.Plan))}
 	for h, held := range m.Held {
 		b.Held[h] = held
@@ -85,6 +89,7 @@ func (f *Fleet) Basis() schemas.PlanBasis {
 func (f *Fleet) Recall(b *schemas.PlanBasis) {
 	f.Memory = Memory{Step: b.Step, Load: b.Load, VMs: b.VMs, Held: map[schemas.HostID]Held{}, Skip: map[schemas.VMID]schemas.Time{}, Plan: append([]schemas.Action{}, b.Planned...)}
 	f.Memory.Trust.Give(b.Persistence)
+	f.Memory.Ladder.Rungs = slices.Clone(b.Rungs)
 	for h, held := range b.Held {
 		f.Memory.Held[h] = held
 	}

@@ -95,6 +95,7 @@ type Fleet struct {
 	record    map[schemas.VMID]uint64
 	dirty     map[schemas.VMID]dirtyState
 	costs     learning.Costs // of MIGRATIONS
+	ends      learning.Ends  // of MIGRATIONS
 	acts      actState
 	kv        policyState
 	plans     planState
@@ -115,6 +116,9 @@ type Memory struct {
 	// Trust is how far persistence is believed against the paths, learned from what the
 	// hosts' demand became.
 	Trust trust.State
+	// Ladder is how far auto is trusted with moves, learned from what came of those that
+	// were not made and of those that were.
+	Ladder learning.Ladder
 }
 
 // Held is how long a host's pressure has been above the trigger.
@@ -162,6 +166,7 @@ func (f *Fleet) Apply(in Input) error {
 		return f.applyOutcome(in, m)
 	case *schemas.Effect:
 		f.touchRecord(m.VM, in.Seq)
+		f.ends.Effect(m, in.Time)
 		return nil
 	case *schemas.Plan:
 		return f.applyPlan(in, m)

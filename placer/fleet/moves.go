@@ -79,6 +79,7 @@ func (f *Fleet) applyOutcome(in Input, m *schemas.Outcome) error {
 	if !mv.final() {
 		f.costs.Learn(m)
 	}
+	f.ends.Outcome(m, in.Time)
 	mv.Outcome, mv.Reason, mv.RunsAt, mv.OutcomeAt, mv.OutSeq = m.Result, m.Reason.Code, m.RunsAt, in.Time, in.Seq
 	f.pruneMoves(in.Time)
 	return nil

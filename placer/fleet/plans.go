@@ -1,6 +1,11 @@
 package fleet
 
-import "github.com/foreshift/foreshift/schemas"
+import (
+	"slices"
+
+	"github.com/foreshift/foreshift/placer/policy"
+	"github.com/foreshift/foreshift/schemas"
+)
 
 // maxPlans is how many plans are remembered, so that a word on a plan finds its
 // actions.
@@ -12,6 +17,7 @@ type planState struct {
 	Actions map[schemas.PlanID][]schemas.CommandID
 	Order   []schemas.PlanID
 	Last    []schemas.Action // of the newest plan
+	Rungs   []schemas.Rung   // that it stood on
 	Seq     uint64
 }
 
@@ -19,7 +25,7 @@ func (f *Fleet) applyPlan(in Input, p *schemas.Plan) error {
 	if in.Seq <= f.plans.Seq {
 		return nil
 	}
-	f.plans.Seq, f.plans.Last = in.Seq, p.Actions
+	f.plans.Seq, f.plans.Last, f.plans.Rungs = in.Seq, p.Actions, p.Basis.Rungs
 	f.plans.note(p)
 	return nil
 }
@@ -63,6 +69,20 @@ func (f *Fleet) Planned() []schemas.Action {
 		}
 	}
 	return out
+}
+
+// Settle brings the ladder of trust up to now. A placer that has decided nothing yet goes
+// on from where the newest plan stood.
+func (f *Fleet) Settle(p *policy.Policy, now schemas.Time) {
+	m := &f.Memory
+	if m.Step == 0 && len(m.Ladder.Rungs) == 0 {
+		m.Ladder.Rungs = slices.Clone(f.plans.Rungs)
+	}
+	var lifted schemas.Time
+	if f.acts.Mode.Mode == schemas.ModeAuto {
+		lifted = f.acts.Mode.At
+	}
+	m.Ladder.Settle(p, &f.ends, lifted, now)
 }
 
 // Complete reports whether every VM with a forecast has the newest issue: before

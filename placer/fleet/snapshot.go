@@ -12,7 +12,7 @@ import (
 )
 
 // snapshotVersion is the first byte of a snapshot; another is refused.
-const snapshotVersion = 3
+const snapshotVersion = 4
 
 // entry is one pair of a map, so that a snapshot has one order.
 type entry[K, V any] struct {
@@ -64,6 +64,7 @@ type snapshot struct {
 	Record    []entry[schemas.VMID, uint64]
 	Dirty     []entry[schemas.VMID, dirtyState]
 	Costs     learning.Costs
+	Ends      learning.Ends
 
 	Acts      actState
 	HostModes []entry[schemas.HostID, modeAct]
@@ -88,7 +89,7 @@ type snapshot struct {
 // AppendSnapshot appends the whole state to b.
 func (f *Fleet) AppendSnapshot(b []byte) ([]byte, error) {
 	s := snapshot{HostClock: f.hostClock, Links: entries(f.links, byLink), Issued: f.issued,
-		OwnLimit: entries(f.ownLimit, byVM), Record: entries(f.record, byVM), Dirty: entries(f.dirty, byVM), Costs: f.costs,
+		OwnLimit: entries(f.ownLimit, byVM), Record: entries(f.record, byVM), Dirty: entries(f.dirty, byVM), Costs: f.costs, Ends: f.ends,
 		Acts: f.acts, HostModes: hostsOf(f.acts.HostMode), VMModes: entries(f.acts.VMMode, byVM), Cordon: hostsOf(f.acts.Cordon), Drain: hostsOf(f.acts.Drain), ActPast: entries(f.acts.Versions, byNumber[uint64]),
 		Policy: f.kv.Now, PolicyAt: f.kv.At, PolicySeq: f.kv.Seq, PolicyPast: entries(f.kv.Versions, byNumber[uint64]),
 		Memory: f.Memory, Held: hostsOf(f.Memory.Held), Skip: entries(f.Memory.Skip, byVM),
@@ -134,7 +135,7 @@ func (f *Fleet) Restore(b []byte) error {
 	for i := range s.Moves {
 		n.moves[s.Moves[i].Key] = &s.Moves[i].Value
 	}
-	n.costs = s.Costs
+	n.costs, n.ends = s.Costs, s.Ends
 	n.acts = s.Acts
 	n.acts.HostMode, n.acts.VMMode, n.acts.Cordon = fromEntries(s.HostModes), fromEntries(s.VMModes), fromEntries(s.Cordon)
 	n.acts.Drain, n.acts.Versions = fromEntries(s.Drain), fromEntries(s.ActPast)

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"github.com/foreshift/foreshift/placer/policy/learning"
 	"github.com/foreshift/foreshift/schemas"
 )
 
@@ -9,6 +10,9 @@ import (
 func (s *State) hold(vm, a, b int32, act *schemas.Action) schemas.Reason {
 	switch s.ModeOf(vm, a, b) {
 	case schemas.ModeAuto:
+		if why := s.Trusted(a, b); !why.OK() {
+			return why
+		}
 	case schemas.ModeApprove:
 		return no(schemas.ReasonNeedsApproval, "mode approve: it waits for a person")
 	default:
@@ -18,6 +22,16 @@ func (s *State) hold(vm, a, b int32, act *schemas.Action) schemas.Reason {
 		return no(schemas.ReasonNotDue, "it starts in %s", span(act.Due.Sub(s.V.Now)))
 	}
 	return schemas.Reason{Code: schemas.ReasonOK}
+}
+
+// Trusted says why auto does not make moves from host a to host b by itself, ok when it
+// does. Who has to leave a host was told so by a person: that needs no proof.
+func (s *State) Trusted(a, b int32) schemas.Reason {
+	from, to := &s.V.Hosts[a], &s.V.Hosts[b]
+	if s.P.Learning == nil || !s.hosts.Leave(from.ID).OK() {
+		return schemas.Reason{Code: schemas.ReasonOK}
+	}
+	return s.f.Memory.Ladder.May(&s.P, learning.ClassOf(s.V.Sites[from.Site], s.V.Sites[to.Site]))
 }
 
 // Check says why an action planned before may not start now, ok when it may. The

@@ -3,6 +3,7 @@ package plan
 import (
 	"hash/fnv"
 
+	"github.com/foreshift/foreshift/placer/policy/learning"
 	"github.com/foreshift/foreshift/placer/trust"
 	"github.com/foreshift/foreshift/schemas"
 )
@@ -43,6 +44,26 @@ func (s *State) compare(t *trust.State) {
 			o.Guesses[i] = g
 		}
 		t.Expect(b, o)
+	}
+}
+
+// verify holds what was decided in shadow against what the hosts ask for now: the path in
+// which the last measured demand persists.
+func (s *State) verify(l *learning.Ladder) {
+	k := s.sums.k
+	if k != schemas.NumScenarios || len(l.Open) == 0 {
+		return
+	}
+	for h := range s.V.Hosts {
+		host := &s.V.Hosts[h]
+		if !host.Fresh {
+			continue
+		}
+		short := false
+		for r := schemas.CPU; r <= schemas.Memory; r++ {
+			short = short || host.Cap[r] > 0 && float64(s.sums.path(h, r)[k-1]) > host.Cap[r]
+		}
+		l.Measured(host.ID, s.V.Issued.End(s.V.Base), short, s.V.Base)
 	}
 }
 

@@ -244,6 +244,7 @@ func (s *State) Remember() {
 	}
 	m.Held, m.Step = held, s.V.Issued
 	s.compare(&m.Trust)
+	s.verify(&m.Ladder)
 	m.Load, m.VMs = s.meanLoad, s.V.Running-s.V.Unforecast
 }
 

@@ -1,27 +1,28 @@
 package learning
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
-	"github.com/foreshift/foreshift/placer/policy"
 	"github.com/foreshift/foreshift/schemas"
 )
 
 // Ladder is how far a cluster has earned that its moves are made without asking: what
 // decisions foresaw that nobody had carried out, and whether it came. A shortage that a
-// move prevented cannot be seen, so that only moves that were not made count.
+// move prevented cannot be seen, so that only moves that were not made count. Each class
+// of moves ([ClassOf]) climbs by itself, and falls by itself when its moves end badly.
 type Ladder struct {
 	Open  []Foreseen
 	Right int                 // the host ran short within the time
 	Wrong int                 // it did not
 	Done  []schemas.CommandID // judged or made: a plan that repeats one does not count again
+	Rungs []schemas.Rung      // in order of their classes
 }
 
 // Foreseen is a decision in shadow: a host that was to run short of CPU or memory.
 type Foreseen struct {
 	Command schemas.CommandID
+	Class   string
 	Host    schemas.HostID
 	Decided schemas.Time
 	Onset   schemas.Time
@@ -45,7 +46,7 @@ func (l *Ladder) Foresee(p *schemas.Plan) {
 		if a.Predicted.Onset == 0 || len(l.Open) >= mostOpen || slices.Contains(l.Done, a.ID) || slices.ContainsFunc(l.Open, func(f Foreseen) bool { return f.Command == a.ID || f.Host == a.Source }) {
 			continue
 		}
-		l.Open = append(l.Open, Foreseen{Command: a.ID, Host: a.Source, Decided: p.Time, Onset: a.Predicted.Onset})
+		l.Open = append(l.Open, Foreseen{Command: a.ID, Class: classOf(a.Predicted.Plain), Host: a.Source, Decided: p.Time, Onset: a.Predicted.Onset})
 	}
 }
 
@@ -72,37 +73,16 @@ func (l *Ladder) Measured(host schemas.HostID, at schemas.Time, short bool, base
 		}
 		if short && at <= f.Onset.Add(late*base) {
 			l.Right++
+			l.judged(f.Class, true)
 			l.done(f.Command)
 			return true
 		}
 		if at > f.Onset.Add(late*base) {
 			l.Wrong++
+			l.judged(f.Class, false)
 			l.done(f.Command)
 			return true
 		}
 		return false
 	})
-}
-
-// Precision is the share of decisions that were right; 0 before the first.
-func (l *Ladder) Precision() float64 {
-	if n := l.Right + l.Wrong; n > 0 {
-		return float64(l.Right) / float64(n)
-	}
-	return 0
-}
-
-// Earned says whether auto is trusted under a policy, or what is missing.
-func (l *Ladder) Earned(p *policy.Policy) schemas.Reason {
-	if p.Learning == nil || p.Learning.AutoAfter == 0 {
-		return schemas.Reason{Code: schemas.ReasonOK, Detail: "the policy asks for no proof"}
-	}
-	n, right := l.Right+l.Wrong, p.Learning.AutoRight
-	switch {
-	case n < p.Learning.AutoAfter:
-		return schemas.Reason{Code: schemas.ReasonNotEarned, Detail: fmt.Sprintf("auto is not earned yet: %d of %d decisions in shadow are judged, %.0f %% of them right", n, p.Learning.AutoAfter, 100*l.Precision())}
-	case l.Precision() < float64(right):
-		return schemas.Reason{Code: schemas.ReasonNotEarned, Detail: fmt.Sprintf("auto is not earned: %.0f %% of %d decisions in shadow were right, %.0f %% are asked for", 100*l.Precision(), n, 100*float64(right))}
-	}
-	return schemas.Reason{Code: schemas.ReasonOK, Detail: fmt.Sprintf("auto is earned: %.0f %% of %d decisions in shadow were right", 100*l.Precision(), n)}
 }

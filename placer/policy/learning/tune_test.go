@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/foreshift/foreshift/placer/policy"
 	"github.com/foreshift/foreshift/schemas"
@@ -118,40 +117,3 @@ func TestTurns(t *testing.T) {
 }
 
 // Auto is earned by decisions in shadow that came true, and by nothing else.
-func TestLadder(t *testing.T) {
-	const base = 5 * time.Minute
-	p := policy.Default()
-	p.Learning = &schemas.Learning{AutoAfter: 3, AutoRight: .6}
-	var l Ladder
-	at := schemas.Time(1.7e18)
-	plan := func(id, host string, onset schemas.Time) {
-		l.Foresee(&schemas.Plan{Time: at, Actions: []schemas.Action{{ID: schemas.CommandID(id), Source: schemas.HostID(host), Predicted: schemas.Prediction{Onset: onset}}}})
-	}
-	plan("m1", "a", at.Add(time.Hour))
-	plan("m1", "a", at.Add(time.Hour))                  // told again
-	l.Measured("a", at, true, base)                     // long before
-	l.Measured("a", at.Add(50*time.Minute), true, base) // right
-	plan("m1", "a", at.Add(time.Hour))                  // told once more
-	plan("m2", "a", at.Add(3*time.Hour))                //
-	l.Measured("a", at.Add(4*time.Hour), false, base)   // still time
-	l.Measured("a", at.Add(6*time.Hour), false, base)   // wrong
-	plan("m3", "b", at.Add(time.Hour))                  //
-	l.Made(&schemas.Command{ID: "m3", Source: "b"})     // made: shows nothing
-	l.Measured("b", at.Add(time.Hour), true, base)      //
-	if why := l.Earned(&p); l.Right != 1 || l.Wrong != 1 || why.OK() || !strings.Contains(why.Detail, "2 of 3") {
-		t.Fatalf("%d right, %d wrong, %v", l.Right, l.Wrong, why)
-	}
-	plan("m4", "c", at.Add(time.Hour))
-	l.Measured("c", at.Add(time.Hour), true, base)
-	if why := l.Earned(&p); !why.OK() {
-		t.Errorf("%v", why)
-	}
-	l.Wrong++
-	if why := l.Earned(&p); why.OK() {
-		t.Errorf("earned at a precision of %.2f", l.Precision())
-	}
-	p.Learning = nil
-	if why := l.Earned(&p); !why.OK() {
-		t.Error("a policy that asks for nothing got nothing")
-	}
-}
