@@ -143,6 +143,25 @@ func (a *apt) hypervisor(ctx context.Context) error {
 	return nil
 }
 
+// Iperf3 is the program that measures other traffic; InstallIperf3 sees that it is there.
+const Iperf3 = "/usr/bin/iperf3"
+
+// InstallIperf3 installs Debian's iperf3 where it is missing.
+func InstallIperf3(ctx context.Context, progress func(string)) error {
+	if _, err := os.Stat(Iperf3); err == nil {
+		return nil
+	}
+	a := &apt{progress: progress}
+	if err := a.update(ctx); err != nil {
+		return fmt.Errorf("lab install: %w", err)
+	}
+	progress("installing iperf3")
+	if err := a.get(ctx, "", "install", "--no-install-recommends", "iperf3"); err != nil {
+		return fmt.Errorf("lab install: %w", err)
+	}
+	return nil
+}
+
 // debianCodename reads os-release(5) and insists on Debian 12.
 func debianCodename(path string) (string, error) {
 	b, err := os.ReadFile(path)

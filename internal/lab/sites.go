@@ -317,6 +317,17 @@ func (g *GatewayHost) Left() (left []string, err error) {
 				left = append(left, "interface "+n)
 			}
 		}
+		for _, l := range links {
+			queues, err := netlink.QdiscList(l)
+			if err != nil {
+				return err
+			}
+			for _, q := range queues {
+				if q.Type() == "htb" && l.Attrs().Name != "wan" { // the WAN link's own shape is the lab's
+					left = append(left, "classes of "+l.Attrs().Name)
+				}
+			}
+		}
 		routes, err := netlink.RouteList(nil, unix.AF_INET)
 		for _, r := range routes {
 			if r.Dst == nil || r.Dst.String() != "192.0.2.0/24" && r.Dst.String() != "198.51.100.0/24" {
@@ -345,6 +356,12 @@ func (h *Host) Listen(port int) (l net.Listener, err error) {
 		return err
 	})
 	return l, err
+}
+
+// Run runs a program in a host's network namespace and gives what it said.
+func (h *Host) Run(ctx context.Context, name string, args ...string) (string, error) {
+	g := GatewayHost{Netns: h.netns}
+	return g.Run(ctx, name, args...)
 }
 
 // Dial opens a TCP connection from a host.

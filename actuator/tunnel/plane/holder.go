@@ -3,6 +3,7 @@ package plane
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -89,8 +90,9 @@ func (p *Plane) startHolder(name string, mtu int) error {
 			return fmt.Errorf("holder of %s: %v: %s", name, err, b)
 		default:
 		}
-		if _, err := os.Stat(filepath.Join(sockets, name+".sock")); err == nil {
-			return nil
+		// The socket's file is there a moment before anybody listens on it.
+		if c, err := net.Dial("unix", filepath.Join(sockets, name+".sock")); err == nil {
+			return c.Close()
 		}
 	}
 	return fmt.Errorf("holder of %s (process %d) does not listen", name, cmd.Process.Pid)

@@ -171,6 +171,7 @@ func (e *end) send(port int, d time.Duration) (rate float64, err error) {
 			return err
 		}
 		defer c.Close()
+		_ = c.(*net.TCPConn).SetWriteBuffer(64 << 10) // what waits at the sender was not sent
 		buf, n, begun := make([]byte, 16<<10), 0, time.Now()
 		for time.Since(begun) < d {
 			_ = c.SetWriteDeadline(time.Now().Add(3 * time.Second))
@@ -273,6 +274,9 @@ func TestTunnel(t *testing.T) {
 	}
 }
 
+// tries is how often a rate may be measured until it is as it should be.
+const tries = 4
+
 // TestShape: a migration gets its share and no more, all else its guarantee beside it, a
 // change counts at once, and a share that is gone takes its class along.
 func TestShape(t *testing.T) {
@@ -290,11 +294,15 @@ func TestShape(t *testing.T) {
 	near := func(what string, port int, want float64) {
 		t.Helper()
 		// The socket's buffer takes some at once, and what the last sender left in its own
-		// still drains: the bounds are wide.
-		got, err := a.send(port, 2*time.Second)
-		if err != nil || got > want*1.35+1e6 || got < want*.3 {
-			t.Errorf("%s: %.1f MB/s, want about %.1f; %v", what, got/1e6, want/1e6, err)
+		// still drains: the bounds are wide. A machine that is short of CPU may need a try more.
+		var got float64
+		var err error
+		for range tries {
+			if got, err = a.send(port, 2*time.Second); err == nil && got <= want*1.35+1e6 && got >= want*.3 {
+				return
+			}
 		}
+		t.Errorf("%s: %.1f MB/s, want about %.1f; %v", what, got/1e6, want/1e6, err)
 	}
 	share(4e6)
 	near("a share", 50001, 4e6)
@@ -353,11 +361,9 @@ func TestTwoMovesOfOnePair(t *testing.T) {
 	}
 	shape := func(s ...schemas.Share) {
 		t.Helper()
-		a.must(func() error { return a.p.Shape(&schemas.Tunnel{Rate: 12e6, Reserved: 1e6, Shares: s}) })
+		a.must(func() error { return a.p.Shape(&schemas.Tunnel{Rate: 3e6, Reserved: 2e5, Shares: s}) })
 	}
-	// Each sends for as long as the others do; what counts is what the class let pass.
 	rates := func() (got [3]float64) {
-		t.Helper()
 		var wg sync.WaitGroup
 		for i, p := range ports {
 			wg.Go(func() { got[i], _ = a.send(p, 3*time.Second) })
@@ -365,30 +371,33 @@ func TestTwoMovesOfOnePair(t *testing.T) {
 		wg.Wait()
 		return got
 	}
-	near := func(what string, want ...float64) {
+	near := func(what string, fits func(got [3]float64) bool) {
 		t.Helper()
-		for i, got := range rates() {
-			// The sockets' buffers take some at once.
-			if got < want[i]*.4 || got > want[i]*1.3+1e6 {
-				t.Errorf("%s: port %d: %.1f MB/s, want about %.1f", what, ports[i], got/1e6, want[i]/1e6)
+		var got [3]float64
+		for range tries {
+			if got = rates(); fits(got) {
+				return
 			}
 		}
+		t.Errorf("%s: %.0f bytes/s", what, got)
 	}
-	shape(move("c1", 6e6), move("c2", 1e6, 50002), move("c3", 3e6, 50003))
+	about := func(got, want float64) bool { return got > .5*want && got < 1.3*want+1e5 }
+	shape(move("c1", 1.6e6), move("c2", 3e5, 50002), move("c3", 8e5, 50003))
 	if a.p.Classes() != 3 {
 		t.Errorf("%d classes", a.p.Classes())
 	}
-	near("one not told yet", 6e6, 1e6, 3e6)
-	shape(move("c1", 1e6, 50001), move("c2", 6e6, 50002), move("c3", 3e6, 50003))
-	near("all told, and other rates", 1e6, 6e6, 3e6)
-	shape(move("c2", 2e6, 50002, 50001))
+	near("one not told yet", func(got [3]float64) bool {
+		return about(got[0], 1.6e6) && about(got[1], 3e5) && about(got[2], 8e5)
+	})
+	shape(move("c1", 3e5, 50001), move("c2", 1.6e6, 50002), move("c3", 8e5, 50003))
+	near("all told, and other rates", func(got [3]float64) bool {
+		return about(got[0], 3e5) && about(got[1], 1.6e6) && about(got[2], 8e5)
+	})
+	shape(move("c2", 6e5, 50002, 50001))
 	if a.p.Classes() != 1 {
 		t.Errorf("%d classes", a.p.Classes())
 	}
-	// Disks and memory of one move share its class.
-	if got := rates(); got[0]+got[1] > 2e6*1.3+2e6 {
-		t.Errorf("two ports of one move: %.1f and %.1f MB/s of 2.0", got[0]/1e6, got[1]/1e6)
-	}
+	near("memory and disks of one move", func(got [3]float64) bool { return about(got[0]+got[1], 6e5) })
 	// A new role knows none of it, and clears what it finds.
 	next, err := New(a.cfg)
 	if err != nil {

@@ -38,9 +38,23 @@ type Config struct {
 	Delay  time.Duration          // one way
 	MTU    int
 	Say    func(string)
+	// Share is how the link is shared among moves; the zero value is by the gateways.
+	Share Sharing
 	// Bare runs no hypervisors and no actuators: plain flows stand for the moves.
 	Bare bool
 }
+
+// Sharing is how moves share the link.
+type Sharing int
+
+// The ways to share.
+const (
+	Shared Sharing = iota // by the gateways' share-out
+	Equal                 // to each of three a third of what is not reserved, from the start
+	Free                  // nobody shares it out: moves are as other traffic, without a ceiling
+)
+
+func (s Sharing) String() string { return [...]string{"shared out", "equal shares", "no control"}[s] }
 
 // Rig is a running lab in two sites.
 type Rig struct {
@@ -67,6 +81,9 @@ type Rig struct {
 	links    []schemas.CapacityLink // every share-out, bounded by the lab's life
 	guests   []*lab.Guest
 }
+
+// reserved is the part of the link that is guaranteed to other traffic.
+const reserved = .1
 
 // Hosts of the lab: two private, one public.
 func hosts() []lab.HostConfig {
@@ -181,7 +198,11 @@ func (r *Rig) beat(ctx context.Context) {
 		guests := append([]*lab.Guest(nil), r.guests...)
 		r.mu.Unlock()
 		for i, h := range r.Lab.Hosts {
-			m := &schemas.CapacityHost{Host: h.ID, Site: h.Site, Time: now, Capacity: schemas.Amounts{CPU: 2000, Mem: 2 << 30}, Overcommit: schemas.Overcommit{CPU: 1, Mem: 1}, Speed: 1}
+			site := h.Site
+			if r.cfg.Share != Shared {
+				site = "one" // to the gateways no move crosses the link
+			}
+			m := &schemas.CapacityHost{Host: h.ID, Site: site, Time: now, Capacity: schemas.Amounts{CPU: 2000, Mem: 2 << 30}, Overcommit: schemas.Overcommit{CPU: 1, Mem: 1}, Speed: 1}
 			if i == 0 { // memory and dirty rate are the VM's, wherever it is told
 				for _, g := range guests {
 					m.VMs = append(m.VMs, schemas.InventoryVM{VM: g.ID, Name: g.Name, State: schemas.VMRunning, VCPUs: 1, AllocMem: g.Memory, DirtyRate: g.DirtyRate})
@@ -328,7 +349,13 @@ func (r *Rig) Order(ctx context.Context, g *lab.Guest, from, to int, deadline ti
 	src, dst := r.Lab.Hosts[from], r.Lab.Hosts[to]
 	c := &schemas.Command{ID: schemas.CommandID(fmt.Sprintf("c-%s-%d", g.Name, now)), Plan: "lab", PlanHash: "00", VM: g.ID, Name: g.Name, Source: src.ID, Destination: dst.ID,
 		Issued: now, Expires: now.Add(schemas.CommandLife), Deadline: now.Add(deadline), AfterSeq: after, Reason: schemas.Reason{Code: schemas.ReasonOK}, MaxDowntime: 500}
-	if src.Site != dst.Site {
+	switch {
+	case src.Site == dst.Site || r.cfg.Share == Free:
+	case r.cfg.Share == Equal:
+		c.Bandwidth = r.cfg.Rate * (1 - reserved) / 3
+		// No share-out will name it: it need not wait for one.
+		c.Issued, c.Expires = now.Add(-3*time.Second), c.Expires.Add(-3*time.Second)
+	default:
 		c.Bandwidth = r.cfg.Rate
 	}
 	return c.ID, r.put(ctx, r.placer, streams.SubjectCommand(c.VM, c.Source, c.Destination), c)
