@@ -81,7 +81,7 @@ var roles = []role{
 		Ctrl: {writes: []string{"migrations.*.effect"}, reads: []string{Migrations}}}},
 	{RolePlacer, "decides what moves", true, map[Account]access{
 		Tel: {writes: []string{"pressure.vm.*.host_contention", "pressure.host.*", "benefit.*", "shortfall.*", "$KV.leases.>"},
-			reads: []string{Forecasts, Pressure, Capacity}, gets: leases, objects: []string{ObjectSnapshots}, found: true},
+			reads: []string{Forecasts, Pressure, Capacity, Steps}, gets: leases, objects: []string{ObjectSnapshots}, found: true},
 		Ctrl: {writes: []string{"migrations.*.command.*.*", "plans.*", "acts.heartbeat", "acts.policy", "$KV.policy.>"},
 			reads: []string{Migrations, Acts, Plans, "KV_" + BucketPolicy, "KV_" + BucketTunnels}}}},
 	{RoleActuatorID, "carries moves out on its host", true, map[Account]access{

@@ -9,12 +9,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/foreshift/foreshift/internal/history"
+	"github.com/foreshift/foreshift/internal/replay"
 	"github.com/foreshift/foreshift/schemas"
 	"github.com/foreshift/foreshift/streams"
 	"github.com/spf13/cobra"
@@ -286,89 +286,15 @@ func (p *place) steps(ctx context.Context, days int) ([]*schemas.Steps, time.Dur
 	}
 	defer bus.Close()
 	base := p.baseStep()
-	type key struct {
-		step schemas.Step
-		part int
-	}
-	by := map[key][]*schemas.Steps{}
-	newest := schemas.Step(0)
+	all := replay.Collector{Base: base, Days: days}
 	if _, err := bus.Scan(ctx, streams.Input{Stream: streams.Steps, From: streams.FromAll}, func(e streams.Event) {
-		m, ok := e.Msg.(*schemas.Steps)
-		if !ok || m.Base != base {
-			return
-		}
-		if m.Step > newest {
-			newest = m.Step
-		}
-		if m.Step > newest-schemas.Step(days*schemas.StepsPerDay) {
-			k := key{m.Step, m.Partition}
-			by[k] = append(by[k], m)
+		if m, ok := e.Msg.(*schemas.Steps); ok {
+			all.Add(m)
 		}
 	}); err != nil {
 		return nil, 0, err
 	}
-	var out []*schemas.Steps
-	for k, ms := range by {
-		if k.step > newest-schemas.Step(days*schemas.StepsPerDay) {
-			out = append(out, newestRows(ms))
-		}
-	}
-	slices.SortFunc(out, func(a, b *schemas.Steps) int {
-		if a.Step != b.Step {
-			return int(a.Step - b.Step)
-		}
-		return a.Partition - b.Partition
-	})
-	return out, base, nil
-}
-
-// newestRows folds the messages of one step and partition: of each VM the row of the
-// highest revision and lease.
-func newestRows(ms []*schemas.Steps) *schemas.Steps {
-	if len(ms) == 1 {
-		return ms[0]
-	}
-	slices.SortStableFunc(ms, func(a, b *schemas.Steps) int {
-		switch {
-		case a.Revision != b.Revision:
-			return b.Revision - a.Revision
-		case a.Lease > b.Lease:
-			return -1
-		case a.Lease < b.Lease:
-			return 1
-		}
-		return 0
-	})
-	out := &schemas.Steps{Partition: ms[0].Partition, Step: ms[0].Step, Revision: ms[0].Revision, Lease: ms[0].Lease, Base: ms[0].Base}
-	seen := map[schemas.VMID]bool{}
-	at := func(col []float32, i int) float32 {
-		if col == nil {
-			return schemas.NaN()
-		}
-		return col[i]
-	}
-	for c := range out.Cols {
-		if slices.ContainsFunc(ms, func(m *schemas.Steps) bool { return m.Cols[c] != nil }) {
-			out.Cols[c] = []float32{}
-		}
-	}
-	for _, m := range ms {
-		for i, id := range m.VM {
-			if seen[id] {
-				continue
-			}
-			seen[id] = true
-			out.VM, out.Host = append(out.VM, id), append(out.Host, m.Host[i])
-			out.Coverage, out.Flags = append(out.Coverage, m.Coverage[i]), append(out.Flags, m.Flags[i])
-			out.AllocCPU, out.AllocMem = append(out.AllocCPU, at(m.AllocCPU, i)), append(out.AllocMem, at(m.AllocMem, i))
-			for c := range out.Cols {
-				if out.Cols[c] != nil {
-					out.Cols[c] = append(out.Cols[c], at(m.Cols[c], i))
-				}
-			}
-		}
-	}
-	return out
+	return all.Steps(), base, nil
 }
 
 // baseStep is that of the running "up", else the default.

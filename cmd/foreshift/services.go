@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"github.com/foreshift/foreshift/forecaster"
 	"github.com/foreshift/foreshift/internal/config"
 	"github.com/foreshift/foreshift/internal/service"
+	"github.com/foreshift/foreshift/internal/tune"
 	"github.com/foreshift/foreshift/placer"
 	"github.com/foreshift/foreshift/schemas"
 	"github.com/foreshift/foreshift/streams"
@@ -168,7 +170,13 @@ func serviceOf(name string, at *place, o serviceOptions, bus *streams.Bus, mux *
 		}, nil
 	case "placer":
 		return func(ctx context.Context) error {
-			return placer.Run(ctx, bus, placer.Config{Base: o.base}, log, registry)
+			ctx, stop := context.WithCancel(ctx)
+			defer stop()
+			tuner := make(chan error, 1)
+			go func() { tuner <- tune.Run(ctx, bus, tune.Config{Base: o.base}, log) }()
+			err := placer.Run(ctx, bus, placer.Config{Base: o.base}, log, registry)
+			stop()
+			return errors.Join(err, <-tuner)
 		}, nil
 	case "recorder":
 		return func(ctx context.Context) error { return streams.Record(ctx, bus, log) }, nil

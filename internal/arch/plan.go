@@ -60,6 +60,7 @@ var plan = map[string]room{
 	"internal/chart":      {},
 	"internal/history":    {may: []string{"schemas"}},
 	"internal/replay":     {may: []string{"schemas", "forecaster", "placer", "internal/chart"}},
+	"internal/tune":       {may: []string{"schemas", "streams", "forecaster", "placer", "internal/replay"}},
 	"internal/cluster":    {may: []string{"schemas", "streams", "actuator/migration", "placer"}, clean: true},
 	"internal/sim":        {may: []string{"schemas", "internal/sim"}},
 	"internal/lab":        {may: []string{"schemas", "actuator/libvirt", "actuator/migration", "internal/lab"}},

@@ -144,7 +144,7 @@ type learner struct {
 	f   Fleet
 	opt *Options
 	lo  LearnOptions
-	src *reader
+	src Source
 	at  [][]int32
 
 	done, total int // steps played
@@ -265,11 +265,7 @@ func (c *school) decide(n, at int, days float64) {
 	for _, r := range c.shadow[c.turn] {
 		q := r.set.policy()
 		if v := learning.Value(&q, c.turn); v != learning.Value(&p, c.turn) {
-			s := learning.Shadow{Tried: v, Now: c.on.last(n), Then: r.last(n)}
-			for i := range s.Now { // evidence is by day
-				s.Now[i], s.Then[i] = s.Now[i]/days, s.Then[i]/days
-			}
-			shadows = append(shadows, s)
+			shadows = append(shadows, shadowOf(v, c.on, r, n, days, 0))
 		}
 	}
 	ch := learning.Decide(p, c.turn, shadows, uint64(at))
@@ -366,7 +362,7 @@ func sum(x []float64) (s float64) {
 
 // with takes from a policy what may be learnt.
 func (s Settings) with(p policy.Policy) Settings {
-	s.MinBenefit, s.Trigger = p.MinBenefit, float64(p.Trigger)
+	s.MinBenefit, s.Trigger, s.HoldSteps = p.MinBenefit, float64(p.Trigger), p.HoldSteps
 	return s
 }
 

@@ -24,7 +24,8 @@ type Settings struct {
 	Hold float64
 	// Flat lets a VM move again once the world does; otherwise the placer's own time to
 	// stay holds, which doubles with each move of a day.
-	Flat bool
+	Flat      bool
+	HoldSteps int // that pressure lasts before anything moves
 	// FixedCosts keeps the placer from learning what moves take.
 	FixedCosts bool
 }
@@ -34,7 +35,7 @@ func (s Settings) policy() policy.Policy {
 	p := policy.Default()
 	p.Mode, p.AutoOnlySimulated = schemas.ModeAuto, false
 	p.MinBenefit, p.LookAheadSteps, p.Trigger, p.SoftWeight = s.MinBenefit, s.LookAhead, schemas.Ratio(s.Trigger), schemas.Ratio(s.SoftWeight)
-	p.HoldSteps, p.MarginSteps = 0, 1
+	p.HoldSteps, p.MarginSteps = s.HoldSteps, 1
 	p.CoolDownSteps, p.MaxPerHost, p.MaxPerCluster = coolDown, 1, maxFlying
 	p.MaxPerHour, p.MaxPerVMDay = maxFlying*perHour, s.PerDay
 	if s.Flat {

@@ -28,6 +28,7 @@ import (
 	"github.com/foreshift/foreshift/actuator/tunnel"
 	"github.com/foreshift/foreshift/forecaster"
 	"github.com/foreshift/foreshift/internal/service"
+	"github.com/foreshift/foreshift/internal/tune"
 	"github.com/foreshift/foreshift/placer"
 	"github.com/foreshift/foreshift/schemas"
 	"github.com/foreshift/foreshift/streams"
@@ -142,6 +143,9 @@ func (s *Stack) Services() error {
 	})
 	s.Go("placer", func(ctx context.Context) error {
 		return placer.Run(ctx, bus["placer"], placer.Config{Base: s.cfg.Base}, log, s.Registry)
+	})
+	s.Go("tuner", func(ctx context.Context) error {
+		return tune.Run(ctx, bus["placer"], tune.Config{Base: s.cfg.Base}, log)
 	})
 	s.Go("tunnel", func(ctx context.Context) error {
 		return tunnel.Run(ctx, bus["tunnel"], tunnel.Config{Log: log, Registry: s.Registry})

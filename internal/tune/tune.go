@@ -1,0 +1,224 @@
+// Package tune is the slowest loop of learning, live: once a week it looks whether another
+// value of a setting would have done better on what the fleet asked for in the week
+// before, and changes the policy by a tenth where that is certain.
+//
+// What comes in: the policy with its bounds, the acts of operators, base steps and the
+// hosts' capacity, from the bus. What goes out: at most one act `policy` a week, with its
+// evidence, signed by the placer's role.
+//
+// What is promised:
+//
+//   - Nothing is changed that the operator has not given bounds for, nothing at all
+//     without `settings` in the policy's `learning`: then it is only told in the log.
+//   - A value is tried in shadow before it has an effect, and never takes effect itself:
+//     the setting goes a tenth of the way towards it.
+//   - An act is published only if no other policy came between reading and writing.
+//   - What the operator said stands for a week; what was rolled back rests for four.
+//   - One of any number of them works, by lease. It cannot move anything: the placer
+//     takes the act like any other.
+//
+// Why beside the placer and not in it: a look plays weeks of demand, which takes minutes
+// of CPU; a decider answers in milliseconds.
+package tune
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/foreshift/foreshift/forecaster/ensemble"
+	"github.com/foreshift/foreshift/internal/replay"
+	"github.com/foreshift/foreshift/placer/fleet"
+	"github.com/foreshift/foreshift/placer/policy"
+	"github.com/foreshift/foreshift/placer/policy/learning"
+	"github.com/foreshift/foreshift/schemas"
+	"github.com/foreshift/foreshift/streams"
+)
+
+// Config are the settings; zero values take the defaults.
+type Config struct {
+	Base       time.Duration // length of the base step; default 5 min
+	Policy     policy.Policy // until the bus says otherwise; default [policy.Default]
+	Model      string        // that forecasts; default auto
+	Placements int           // random ones to start from; default 3
+	Workers    int           // default 1: the rest of the machine is for the services
+	Every      time.Duration // between two checks whether a look is due; default 12 base steps
+	LeaseTTL   time.Duration // default 10 s
+}
+
+func (c Config) withDefaults() Config {
+	if c.Base <= 0 {
+		c.Base = schemas.DefaultBase
+	}
+	if c.Policy.Mode == "" {
+		c.Policy = policy.Default()
+	}
+	if c.Model == "" {
+		c.Model = ensemble.Auto
+	}
+	if c.Placements <= 0 {
+		c.Placements = 3
+	}
+	if c.Workers <= 0 {
+		c.Workers = 1
+	}
+	if c.Every <= 0 {
+		c.Every = 12 * c.Base
+	}
+	if c.LeaseTTL <= 0 {
+		c.LeaseTTL = 10 * time.Second
+	}
+	return c
+}
+
+// leaseKey is the key under which one of them works.
+const leaseKey = "tuner"
+
+const (
+	lookDays = 7 // that are played
+	warmDays = 9 // before them, to learn from, and a day that may not be whole
+	byName   = "foreshift"
+	patience = time.Minute // of a read of the bus
+)
+
+// Run looks at settings until ctx ends.
+func Run(ctx context.Context, bus *streams.Bus, cfg Config, log *slog.Logger) error {
+	cfg = cfg.withDefaults()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	lease, err := bus.Hold(ctx, leaseKey, cfg.LeaseTTL)
+	if err != nil {
+		return fmt.Errorf("tuner: %w", err)
+	}
+	defer func() {
+		stop()
+		<-lease.Done()
+	}()
+	t := &tuner{cfg: cfg, bus: bus, log: log}
+	tick := time.NewTicker(cfg.Every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-tick.C:
+			if lease.Revision() == 0 {
+				continue
+			}
+			if err := t.look(ctx, schemas.At(now)); err != nil && ctx.Err() == nil {
+				log.Warn("settings could not be looked at", "error", err)
+			}
+		}
+	}
+}
+
+type tuner struct {
+	cfg  Config
+	bus  *streams.Bus
+	log  *slog.Logger
+	last string       // setting that was looked at last
+	at   schemas.Time // and when
+}
+
+// look does what is due now.
+func (t *tuner) look(ctx context.Context, now schemas.Time) error {
+	f, past, seq, err := t.read(ctx)
+	if err != nil {
+		return err
+	}
+	p, _ := f.Document(t.cfg.Policy)
+	setting, why := learning.Turn(&p, past, t.last, t.at, now, t.cfg.Base)
+	if !why.OK() {
+		t.log.Debug("no setting is looked at", "why", why)
+		return nil
+	}
+	h, o, err := t.recorded(ctx)
+	if err != nil {
+		return err
+	}
+	ch, err := replay.Look(ctx, h, o, p, setting, uint64(now))
+	if err != nil {
+		return err
+	}
+	t.last, t.at = setting, now
+	switch {
+	case !ch.Reason.OK():
+		t.log.Info("a setting stays as it is", "setting", setting, "why", ch.Reason)
+		return nil
+	case !p.Learning.Settings:
+		t.log.Info("a setting would be changed, and the policy says only to tell", "setting", setting, "why", ch.Reason.Detail)
+		return nil
+	}
+	ch.Policy.Version = f.NextVersion()
+	a := &schemas.Act{ID: "learnt-" + schemas.HashJSON([]any{ch.Policy.Version, ch.Evidence}), Act: schemas.ActPolicy, By: byName, Time: now,
+		Why: ch.Reason.Detail, Policy: &ch.Policy, Evidence: &ch.Evidence}
+	subject := streams.SubjectAct(schemas.ActPolicy)
+	_, err = t.bus.Publish(ctx, streams.Out{Subject: subject, ID: a.ID, Msg: a, Expect: &streams.Expect{Filter: subject, Seq: seq}})
+	if errors.Is(err, streams.ErrLostRace) {
+		t.log.Info("a setting is not changed: an operator set another policy meanwhile", "setting", setting)
+		return nil
+	}
+	if err == nil {
+		t.log.Info("a setting was changed", "setting", setting, "version", ch.Policy.Version, "why", ch.Reason.Detail)
+	}
+	return err
+}
+
+// read folds the policy and tells its changes, and the last sequence of acts that set one.
+func (t *tuner) read(ctx context.Context) (f *fleet.Fleet, past []learning.Set, seq uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	f = fleet.New(fleet.Config{Base: t.cfg.Base})
+	kv, err := t.bus.History(ctx, streams.Input{Stream: "KV_" + streams.BucketPolicy, From: streams.FromAll})
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	acts, err := t.bus.History(ctx, streams.Input{Stream: streams.Acts, From: streams.FromAll, Filters: []string{streams.SubjectAct(schemas.ActPolicy), streams.SubjectAct(schemas.ActRollback)}})
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	for _, e := range append(kv, acts...) {
+		if err := f.Apply(fleet.Input{Seq: e.Seq, Time: schemas.Time(e.Time), Lease: e.Lease, Msg: e.Msg}); err != nil {
+			t.log.Warn("a policy that nobody can follow is passed over", "stream", e.Stream, "seq", e.Seq, "error", err)
+			continue
+		}
+		a, ok := e.Msg.(*schemas.Act)
+		if !ok {
+			continue
+		}
+		past = append(past, learning.Set{At: schemas.Time(e.Time), Evidence: a.Evidence, Rollback: a.Act == schemas.ActRollback})
+		if a.Act == schemas.ActPolicy {
+			seq = e.Seq
+		}
+	}
+	return f, past, seq, nil
+}
+
+// recorded is what the fleet asked for, and on what it ran.
+func (t *tuner) recorded(ctx context.Context) (*replay.History, replay.LookOptions, error) {
+	o := replay.LookOptions{Days: lookDays, Placements: t.cfg.Placements, Model: t.cfg.Model, Workers: t.cfg.Workers}
+	all := replay.Collector{Base: t.cfg.Base, Days: lookDays + warmDays}
+	if _, err := t.bus.Scan(ctx, streams.Input{Stream: streams.Steps, From: streams.FromAll}, func(e streams.Event) {
+		if m, ok := e.Msg.(*schemas.Steps); ok {
+			all.Add(m)
+		}
+	}); err != nil {
+		return nil, o, err
+	}
+	reports, err := t.bus.Last(ctx, streams.Capacity)
+	if err != nil {
+		return nil, o, err
+	}
+	for _, e := range reports {
+		if m, ok := e.Msg.(*schemas.CapacityHost); ok && m.Capacity.CPU > 0 {
+			o.Hosts++
+			o.Cores += float64(m.Capacity.CPU) / 1000
+			o.GiB += float64(m.Capacity.Mem) / (1 << 30)
+		}
+	}
+	o.Cores, o.GiB = o.Cores/float64(max(1, o.Hosts)), o.GiB/float64(max(1, o.Hosts))
+	h, err := replay.FromSteps(all.Steps(), nil)
+	return h, o, err
+}
