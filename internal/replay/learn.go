@@ -181,14 +181,6 @@ func (r *ride) look() {
 	r.by = append(r.by, now)
 }
 
-// last are the losses of the last n looks, by look and placement.
-func (r *ride) last(n int) (out []float64) {
-	for _, x := range r.by[len(r.by)-n:] {
-		out = append(out, x...)
-	}
-	return out
-}
-
 // settle changes the settings from here on.
 func (r *ride) settle(set Settings) {
 	r.set = set

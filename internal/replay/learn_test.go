@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/foreshift/foreshift/placer/policy/learning"
+	"github.com/foreshift/foreshift/schemas"
 )
 
 // bursty is a history of 16 days with bursts of many sizes, an hour or so long and
@@ -64,10 +65,10 @@ func TestLearnFromBadStarts(t *testing.T) {
 	opt := Options{U: .92, Hosts: 3, Placements: 3, Model: "empirical", Workers: 1, Forecasts: foretold(t, h)}
 	var done, total int
 	opt.Progress = func(d, n int) { done, total = d, n }
-	timid, _ := settingsOf("predictive")
-	hasty := timid
-	timid.MinBenefit, hasty.MinBenefit = 3000, 50
-	res, err := Learn(context.Background(), h, opt, LearnOptions{Every: day / 2, Window: 4, Start: []Start{{"timid", timid, 1. / 3}, {"hasty", hasty, 1. / 3}}})
+	high, _ := settingsOf("predictive")
+	low := high
+	high.MinBenefit, low.MinBenefit = 3000, 50
+	res, err := Learn(context.Background(), h, opt, LearnOptions{Every: day / 4, Window: 20, Start: []Start{{"too timid", high, 1. / 3}, {"hasty", low, 1. / 3}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,21 +80,23 @@ func TestLearnFromBadStarts(t *testing.T) {
 	if done != total || total == 0 {
 		t.Errorf("progress ends at %d of %d", done, total)
 	}
-	for i, up := range []bool{false, true} {
+	for i := range res.Starts {
 		s := &res.Starts[i]
-		from, to := s.From[learning.MinBenefit], s.To[learning.MinBenefit]
-		if up != (to > from) || from == to {
-			t.Errorf("%s: least benefit from %g to %g", s.Name, from, to)
-		}
-		if s.Final >= s.Whole {
+		if s.Final > 1.02*s.Whole {
 			t.Errorf("%s: %g core-hours lost with what was learnt, %g with what it began with", s.Name, s.Final, s.Whole)
 		}
 		if s.Durations[0] < 1 || s.Durations[1] > .2 {
 			t.Errorf("%s: durations are off by %g by arithmetic and %g as learnt", s.Name, s.Durations[0], s.Durations[1])
 		}
-		if len(s.Changes) == 0 || s.Changes[0].Low <= 0 {
-			t.Errorf("%s: changes without evidence: %+v", s.Name, s.Changes)
-		}
+	}
+	// From far too high the least benefit comes down, and with it what is lost; where no
+	// other value is better for certain, it stays.
+	timid, hasty := &res.Starts[0], &res.Starts[1]
+	if timid.To[learning.MinBenefit] > timid.From[learning.MinBenefit]/2 || timid.Final > .6*timid.Whole || len(timid.Changes) < 5 || timid.Changes[0].Low <= 0 {
+		t.Errorf("from too timid: %v to %v, %g core-hours lost after %g, changes %+v", timid.From, timid.To, timid.Final, timid.Whole, timid.Changes)
+	}
+	if hasty.To[learning.MinBenefit] != hasty.From[learning.MinBenefit] || hasty.Refusals[string(schemas.ReasonNotCertain)] == 0 {
+		t.Errorf("where it does not matter: %v to %v, refused %v", hasty.From, hasty.To, hasty.Refusals)
 	}
 	page := string(res.HTML())
 	if !strings.Contains(page, "<svg") || strings.Contains(page, "src=") {

@@ -71,11 +71,22 @@ func settingsIn(p *policy.Policy) Settings {
 	return Settings{MinBenefit: p.MinBenefit, LookAhead: p.LookAheadSteps, Trigger: float64(p.Trigger), SoftWeight: float64(p.SoftWeight), PerDay: max(1, p.MaxPerVMDay), HoldSteps: p.HoldSteps}
 }
 
-// shadowOf is the evidence of the last n looks, by day.
+// shadowOf is the evidence of the last n looks, by day: what all placements lost in it
+// together, a placement's share. Placements have the same demand and the hours of a day
+// much the same, so that a day counts once.
 func shadowOf(tried float64, now, then *ride, n int, days, missing float64) learning.Shadow {
-	s := learning.Shadow{Tried: tried, Now: now.last(n), Then: then.last(n), Missing: missing}
-	for i := range s.Now {
-		s.Now[i], s.Then[i] = s.Now[i]/days, s.Then[i]/days
+	s := learning.Shadow{Tried: tried, Missing: missing}
+	per := max(1, int(1/days+.5))
+	at := len(now.by)
+	for at -= n - n%per; at < len(now.by); at += per {
+		a, b := 0.0, 0.0
+		for _, i := range now.by[at : at+per] {
+			a += sum(i)
+		}
+		for _, i := range then.by[at : at+per] {
+			b += sum(i)
+		}
+		s.Now, s.Then = append(s.Now, a/float64(len(now.runs))), append(s.Then, b/float64(len(now.runs)))
 	}
 	return s
 }

@@ -70,7 +70,7 @@ func TestTuner(t *testing.T) {
 		srv := streamstest.Start(t, "h1", "h2")
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		defer cancel()
-		fill(ctx, t, streamstest.Connect(t, srv, streams.RoleForecaster), streamstest.Connect(t, srv, streams.RoleAgent), 11)
+		fill(ctx, t, streamstest.Connect(t, srv, streams.RoleForecaster), streamstest.Connect(t, srv, streams.RoleAgent), 15)
 		bus := streamstest.Connect(t, srv, streams.RolePlacer)
 
 		p := policy.Default()

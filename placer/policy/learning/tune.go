@@ -32,7 +32,7 @@ const (
 	// biggest is the largest change of a setting at a time.
 	biggest = .1
 	// probe is by how much the values tried in shadow differ: a tenth shows nothing.
-	probe = 1.6
+	probe = 2.5
 	// fewestSamples is how many days and placements a comparison needs.
 	fewestSamples = 5
 	// mostMissing is the share of missing input from which data are poor.
