@@ -21,7 +21,7 @@ import (
 func benchCommand() *cobra.Command {
 	c := &cobra.Command{Use: "bench", Short: "Measure forecasts, pressure scores and placement on recorded data", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
-	c.AddCommand(benchForecast(), benchAblation(), benchSums(), benchShift(), benchPressure(), benchPlan(), benchPlaceCommand(), benchFleet(), benchScale(), benchSoak(), benchLatency(), benchTunnel(), benchConsole())
+	c.AddCommand(benchForecast(), benchAblation(), benchSums(), benchBacktest(), benchShift(), benchPressure(), benchPlan(), benchPlaceCommand(), benchFleet(), benchScale(), benchSoak(), benchLatency(), benchTunnel(), benchConsole())
 	return c
 }
 
