@@ -68,7 +68,7 @@ func Look(ctx context.Context, h *History, o LookOptions, p policy.Policy, setti
 
 // settingsIn are those of a policy that the world has a use for.
 func settingsIn(p *policy.Policy) Settings {
-	return Settings{MinBenefit: p.MinBenefit, LookAhead: p.LookAheadSteps, Trigger: float64(p.Trigger), SoftWeight: float64(p.SoftWeight), PerDay: max(1, p.MaxPerVMDay), HoldSteps: p.HoldSteps}
+	return Settings{MinBenefit: p.MinBenefit, LookAhead: p.LookAheadSteps, Trigger: float64(p.Trigger), SoftWeight: float64(p.SoftWeight), PerDay: max(1, p.MaxPerVMDay), HoldSteps: p.HoldSteps, Trust: true}
 }
 
 // shadowOf is the evidence of the last n looks, by day: what all placements lost in it

@@ -26,6 +26,8 @@ type Settings struct {
 	// stay holds, which doubles with each move of a day.
 	Flat      bool
 	HoldSteps int // that pressure lasts before anything moves
+	// Trust lets the placer learn how far persistence is believed, as it does in service.
+	Trust bool
 	// FixedCosts keeps the placer from learning what moves take.
 	FixedCosts bool
 }
@@ -100,11 +102,17 @@ func (o *ours) Decide(w *World, t int) []Move {
 	if o.set.Hold > 0 {
 		o.frame = o.frame.held(o.set.Hold)
 	}
+	if o.set.Trust {
+		o.fleet.Memory.Trust.Settle()
+	}
 	if !o.always && !o.near(w) {
 		// What such a decision would leave behind: no host is held, nothing is planned,
 		// and this is the load.
 		m := &o.fleet.Memory
 		m.Plan, m.Held, m.Step, m.Load, m.VMs = nil, map[schemas.HostID]fleet.Held{}, o.frame.Msg.Issued, o.frame.Mean, len(w.At)
+		if o.set.Trust {
+			o.compare(w)
+		}
 		return nil
 	}
 	w.score.Decisions++
@@ -140,27 +148,19 @@ func (o *ours) rest(w *World, t int, now schemas.Time) {
 // empty, for no move can save more than its source costs. Chance and cost are the
 // placer's own, or a little more.
 func (o *ours) near(w *World) bool {
-	slots := schemas.SlotsWithin(o.set.LookAhead)
-	size := K * slots
+	slots, all := schemas.SlotsWithin(o.set.LookAhead), o.slots()
+	size := K * all
 	if len(o.sums) != w.F.H*size {
 		o.sums = make([]float32, w.F.H*size)
 	}
 	clear(o.sums)
-	add := func(v int, b int32, from int) {
-		sum, row := o.sums[int(b)*size:(int(b)+1)*size], o.frame.CPU[v*K*schemas.Slots:(v+1)*K*schemas.Slots]
-		for k := range K {
-			for s := from; s < slots; s++ {
-				sum[k*slots+s] += row[k*schemas.Slots+s]
-			}
-		}
-	}
 	for v := range w.At {
-		add(v, w.Bound[v], 0)
+		o.add(v, w.Bound[v])
 		if w.At[v] != w.Bound[v] {
-			add(v, w.At[v], 0) // on its way: on the safe side it counts at both
+			o.add(v, w.At[v]) // on its way: on the safe side it counts at both
 		}
 	}
-	limit, weight := float32(1000*w.F.C), o.frame.Msg.Weight
+	limit, weight := float32(1000*w.F.C), o.weights()
 	soft, alpha, begin := limit*float32(o.policy.SoftCapacity), float32(o.set.SoftWeight), limit*(1-plan.Doubt)
 	// A host that a plan relieves has a lower trigger, and a planned move a lower least
 	// benefit: the margin is for those and for rounding.
@@ -172,7 +172,7 @@ func (o *ours) near(w *World) bool {
 		for s := range slots {
 			chance, unmet := 0.0, float32(0)
 			for k := range K {
-				x, p := sum[k*slots+s], weight[k*schemas.Slots+s]
+				x, p := sum[k*all+s], weight[k*schemas.Slots+s]
 				unmet += p * (alpha*max(0, x-soft) + doubtful(x, begin, limit))
 				if hit[k] = hit[k] || x > limit; hit[k] {
 					chance += float64(p)

@@ -6,9 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/foreshift/foreshift/schemas"
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -274,6 +276,28 @@ func TestSameRunSameMoves(t *testing.T) {
 }
 
 // A step that is not put to the placer is one at which it would do nothing.
+// half is a source of whose scenarios the last lets the last ten minutes last.
+type half struct{ guess }
+
+func (s half) After(t int, f *Frame) error {
+	if err := s.guess.After(t, f); err != nil {
+		return err
+	}
+	for j := range f.CPU {
+		if j/schemas.Slots%K == K-1 {
+			f.CPU[j] = lately(s.h, j/(K*schemas.Slots), t)
+		}
+	}
+	for j := range f.Msg.Weight {
+		f.Msg.Weight[j] = .5 / (K - 1)
+		if j/schemas.Slots == K-1 {
+			f.Msg.Weight[j] = .5
+		}
+	}
+	f.seal(t)
+	return nil
+}
+
 func TestSkippedStepsDecideNothing(t *testing.T) {
 	h := small()
 	f, err := Size(h, .8, 3, 0, 0)
@@ -281,17 +305,20 @@ func TestSkippedStepsDecideNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	at, _ := Place(h, f, 1)
-	for _, name := range []string{"persist", "oracle-6h"} {
+	for _, name := range []string{"persist", "oracle-6h", "predictive"} {
 		set, _ := settingsOf(name)
 		a := &run{kind: name, world: NewWorld(h, f, at), ours: newOurs(name, h, set)}
 		b := &run{kind: name, world: NewWorld(h, f, at), ours: newOurs(name, h, set)}
 		a.policy, b.policy, b.ours.always = a.ours, b.ours, true
 		src := Source(persist{h})
-		if name == "oracle-6h" {
+		switch name {
+		case "oracle-6h":
 			src = oracle{h}
+		case "predictive":
+			src = half{guess{oracle{h}, 1}}
 		}
 		frames := map[string]*Frame{name: newFrame(h)}
-		for s := f.Start; s < f.Start+day; s++ {
+		for s := f.Start; s < f.Start+2*day; s++ {
 			if err := src.After(s, frames[name]); err != nil {
 				t.Fatal(err)
 			}
@@ -301,6 +328,9 @@ func TestSkippedStepsDecideNothing(t *testing.T) {
 		x, y := a.world.Score(), b.world.Score()
 		if x.Hash != y.Hash || x.Moves == 0 {
 			t.Errorf("%s: %d moves with steps skipped, %d without", name, x.Moves, y.Moves)
+		}
+		if one, other := a.ours.fleet.Memory.Trust, b.ours.fleet.Memory.Trust; name == "predictive" && (!reflect.DeepEqual(one.Sums, other.Sums) || one.Sums[0].Steps < day) {
+			t.Errorf("%s: trust was learnt differently: %+v, %+v", name, one.Sums, other.Sums)
 		}
 		if x.Decisions >= y.Decisions {
 			t.Errorf("%s: nothing was skipped", name)

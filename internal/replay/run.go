@@ -41,7 +41,7 @@ func settingsOf(name string) (Settings, bool) {
 	case "persist":
 		return Settings{MinBenefit: 100, LookAhead: 24, Trigger: .25, SoftWeight: .05, PerDay: 24}, true
 	case "predictive":
-		return Settings{MinBenefit: 650, LookAhead: 24, Trigger: .4, SoftWeight: .03, PerDay: 24}, true
+		return Settings{MinBenefit: 650, LookAhead: 24, Trigger: .4, SoftWeight: .03, PerDay: 24, Trust: true}, true
 	case "oracle-6h":
 		return Settings{MinBenefit: 30, LookAhead: 72, Trigger: .01, SoftWeight: 0, PerDay: 1000}, true
 	}
@@ -80,10 +80,12 @@ func parse(spec string) (name string, set Settings, err error) {
 			set.PerDay = int(x)
 		case "hold":
 			set.Hold = x
+		case "trust":
+			set.Trust = x > 0
 		case "flat":
 			set.Flat = x > 0
 		default:
-			return name, set, fmt.Errorf("policy %s: no setting %q; there are benefit, look, trigger, soft, day, hold, flat", spec, key)
+			return name, set, fmt.Errorf("policy %s: no setting %q; there are benefit, look, trigger, soft, day, hold, flat, trust", spec, key)
 		}
 	}
 	if set.LookAhead < 1 || set.LookAhead > day || set.Trigger > 1 || set.SoftWeight > 1 || set.Hold > 1 {
