@@ -56,6 +56,7 @@ Settings of our placer follow the name: predictive:benefit=600,look=12,trigger=.
 	f.StringArrayVar(&o.Policies, "policy", nil, "policies by `name`, parted by commas, or once each with settings; default: all")
 	f.StringVar(&o.Model, "model", "auto", "model of the predictive policy, as in bench forecast")
 	f.StringVar(&o.Forecasts, "forecasts", "", "keep the forecasts in this `file`, and use what it holds")
+	f.StringVar(&o.World, "world", "plain", "plain: that of the benchmark; rich: full hosts are shared out, memory is promised by a fifth more than there is, moves take what pre-copy takes")
 	f.IntVar(&o.Workers, "workers", 0, "threads; 0: as many as cores")
 	f.BoolVar(&o.sweep, "sweep", false, "try our placer with several least benefits and look-aheads as well")
 	f.IntVar(&o.stream, "from-stream", 0, "instead of --traces: the last `days` of the running fleet's own history")

@@ -72,6 +72,7 @@ func (o *reportOptions) play(c *cobra.Command, at *place) (*replay.Result, error
 	const warm = 8
 	b := backtestFlags{stream: o.days + warm}
 	b.U, b.Placements, b.Forecasts = o.u, o.placements, o.forecasts
+	b.World = "rich"
 	b.Policies = []string{"none", "react", "balancer", "persist", "predictive"}
 	if err := b.Check(); err != nil {
 		return nil, usageError{err}

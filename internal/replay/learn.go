@@ -164,7 +164,7 @@ func (l *learner) begin(s Start, set Settings) *ride {
 	for _, a := range l.at {
 		o := newOurs("learn", l.h, set)
 		if s.Costs > 0 {
-			o.bandwidth(s.Costs)
+			o.bandwidth(s.Costs * gibPerStep * (1 << 30) / stepSeconds)
 		}
 		r.runs = append(r.runs, &run{kind: "predictive", world: NewWorld(l.h, l.f, a), policy: o, ours: o})
 	}

@@ -87,10 +87,10 @@ func newOurs(name string, h *History, set Settings) *ours {
 // setup is how long a move takes besides sending, s.
 const setup = 1
 
-// bandwidth makes the placer believe in a share of the speed that moves have. It must be
-// called before the first step.
-func (o *ours) bandwidth(share float64) {
-	o.fleet = fleet.New(fleet.Config{SiteBandwidth: schemas.BytesPerSecond(share * gibPerStep * (1 << 30) / stepSeconds), HostAge: 24 * time.Hour})
+// bandwidth makes the placer believe in a speed of moves, bytes/s. It must be called
+// before the first step.
+func (o *ours) bandwidth(bps float64) {
+	o.fleet = fleet.New(fleet.Config{SiteBandwidth: schemas.BytesPerSecond(bps), HostAge: 24 * time.Hour})
 }
 
 func hostID(b int32) schemas.HostID { return schemas.HostID(fmt.Sprintf("h%04d", b)) }
@@ -99,6 +99,7 @@ func hostID(b int32) schemas.HostID { return schemas.HostID(fmt.Sprintf("h%04d",
 func (o *ours) Decide(w *World, t int) []Move {
 	now := (epoch + schemas.Step(t) + 1).Start(schemas.DefaultBase)
 	o.land(w, now)
+	o.lost(w, now)
 	if o.set.Hold > 0 {
 		o.frame = o.frame.held(o.set.Hold)
 	}
@@ -223,15 +224,38 @@ func (o *ours) land(w *World, now schemas.Time) {
 		delete(o.fly, m.VM)
 		o.apply(now-1, &schemas.Outcome{Command: c.ID, VM: c.VM, Host: c.Destination, Source: c.Source, Destination: c.Destination, Time: now - 1,
 			Result: schemas.ResultSucceeded, RunsAt: c.Destination, Started: c.Issued, Predicted: c.Predicted,
-			Duration: schemas.Seconds(setup + stepSeconds*w.H.VMs[m.VM].GiB/gibPerStep), Downtime: 1000 * downtime, Volume: schemas.Bytes(w.H.VMs[m.VM].GiB * (1 << 30))})
+			Duration: o.took(w, m), Downtime: 1000 * downtime, Volume: schemas.Bytes(w.H.VMs[m.VM].GiB * (1 << 30))})
 	}
+}
+
+// lost tells the outcomes of moves that were given up with the step.
+func (o *ours) lost(w *World, now schemas.Time) {
+	for i := range w.failed {
+		m := &w.failed[i]
+		if c, ok := o.fly[m.VM]; ok {
+			delete(o.fly, m.VM)
+			o.apply(now-1, &schemas.Outcome{Command: c.ID, VM: c.VM, Host: c.Source, Source: c.Source, Destination: c.Destination, Time: now - 1,
+				Result: schemas.ResultFailed, Reason: schemas.Reason{Code: schemas.ReasonStalled, Detail: "it rewrites its memory faster than it is sent"}, RunsAt: c.Source, Started: c.Issued, Predicted: c.Predicted})
+		}
+	}
+}
+
+// took is how long a move that landed was under way besides waiting for the step's end.
+func (o *ours) took(w *World, m *Move) schemas.Seconds {
+	if w.rich != nil {
+		return schemas.Seconds(w.H.VMs[m.VM].GiB * (1 << 30) / w.rich.Link)
+	}
+	return schemas.Seconds(setup + stepSeconds*w.H.VMs[m.VM].GiB/gibPerStep)
 }
 
 // report tells the capacity and inventory of all hosts.
 func (o *ours) report(w *World, now schemas.Time) {
-	hosts := make([]*schemas.CapacityHost, w.F.H)
+	hosts, overcommit := make([]*schemas.CapacityHost, w.F.H), schemas.Ratio(1)
+	if w.rich != nil {
+		overcommit = schemas.Ratio(w.rich.Overcommit)
+	}
 	for b := range hosts {
-		hosts[b] = &schemas.CapacityHost{Host: hostID(int32(b)), Site: "backtest", Time: now, Speed: 1, Simulated: true, Overcommit: schemas.Overcommit{CPU: 1, Mem: 1},
+		hosts[b] = &schemas.CapacityHost{Host: hostID(int32(b)), Site: "backtest", Time: now, Speed: 1, Simulated: true, Overcommit: schemas.Overcommit{CPU: 1, Mem: overcommit},
 			Capacity: schemas.Amounts{CPU: schemas.MilliCPU(1000 * w.F.C), Mem: schemas.Bytes(w.F.M * (1 << 30))}}
 	}
 	for v, b := range w.At {

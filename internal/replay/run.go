@@ -24,8 +24,15 @@ type Options struct {
 	Model      string   // as in [ensemble.Named]; default auto
 	Forecasts  string   // file in which forecasts are kept; empty: nowhere
 	Workers    int      // default: as many as cores
+	World      string   // plain, the benchmark's, or rich; default plain
 	Progress   func(done, total int)
 }
+
+// The worlds.
+const (
+	worldPlain = "plain"
+	worldRich  = "rich"
+)
 
 // Policies are the names of all policies, in the order to be shown. Those of our
 // placer take settings: predictive:benefit=600,look=12,trigger=.3,soft=.05,day=4.
@@ -115,6 +122,9 @@ func (o *Options) Check() error {
 		return errors.New("backtest: want 1 to 1000 placements, hosts 2 or more, and days from 0")
 	}
 	var errs []error
+	if o.World != "" && o.World != worldPlain && o.World != worldRich {
+		errs = append(errs, fmt.Errorf("no world %q; there are %s and %s", o.World, worldPlain, worldRich))
+	}
 	for i, p := range o.Policies {
 		name, set, err := parse(p)
 		errs = append(errs, err)
@@ -180,6 +190,9 @@ func Run(ctx context.Context, h *History, opt Options) (*Result, error) {
 				return nil, err
 			}
 			r := &run{world: NewWorld(h, f, at)}
+			if opt.World == worldRich {
+				r.world.rich = DefaultRich()
+			}
 			switch name {
 			case "react":
 				r.policy = &react{}
@@ -190,6 +203,9 @@ func Run(ctx context.Context, h *History, opt Options) (*Result, error) {
 			case "persist", "predictive", "oracle-6h":
 				r.kind, r.ours = name, newOurs(spec, h, set)
 				r.policy = r.ours
+				if x := r.world.rich; x != nil {
+					r.ours.bandwidth(x.Link)
+				}
 				kinds[name] = nil
 			}
 			runs = append(runs, r)

@@ -25,6 +25,8 @@ type Scored struct {
 	Stood      float64             `json:"downtime_seconds"`
 	Refused    int                 `json:"refused"`
 	Decisions  int                 `json:"decisions"`
+	Slowed     int                 `json:"vm_steps_slowed,omitempty"` // rich world: VMs that got less than nine tenths, by step
+	Failed     int                 `json:"moves_given_up,omitempty"`  // rich world
 	PingShare  float64             `json:"ping_pong_per_move"`
 	Ratios     map[string]Interval `json:"ratios"` // unmet over that of others; moves_to_balancer; gap_closed
 	Worst      *float64            `json:"worst_to_react,omitempty"`
@@ -113,6 +115,8 @@ func (s *Scored) add(r *run) {
 	s.Stood += x.Stood
 	s.Refused += x.Refused
 	s.Decisions += x.Decisions
+	s.Slowed += x.Slowed
+	s.Failed += x.Failed
 	s.Hash = append(s.Hash, hex(x.Hash))
 	s.Placements = append(s.Placements, x.Unmet)
 	s.runs = append(s.runs, r)

@@ -32,6 +32,11 @@ type Move struct {
 type flight struct {
 	Move
 	until int
+	// In a rich world: bytes still to be sent, steps it has taken, and how long the guest
+	// stood still in the end, s.
+	left  float64
+	steps int
+	still float64
 }
 
 // World is one placement under one policy.
@@ -48,6 +53,9 @@ type World struct {
 	start   []int32 // where each VM was at first
 	left    map[[2]int32]int
 	landed  []Move // at the last step
+	rich    *Rich  // nil: the world of the benchmark
+	now     int    // step that is served
+	failed  []Move // at the last step, in a rich world
 	score   Score
 	log     []Logged
 	hash    xxhash.Digest
@@ -65,6 +73,8 @@ type Score struct {
 	PingPong  int
 	Refused   int // moves that the world did not allow
 	Short     int // host-steps above capacity
+	Slowed    int // VM-steps that got less than nine tenths of their demand, in a rich world
+	Failed    int // moves given up, in a rich world
 	Decisions int
 	Hash      uint64
 	Daily     []float64 // unmet core-hours by day
@@ -93,12 +103,16 @@ func (w *World) Free(v int32, t int) bool { return t >= w.cool[v] && w.At[v] == 
 
 // Fits reports whether a host has a place for a move of the VM to it.
 func (w *World) Fits(v, to int32) bool {
+	if w.rich != nil {
+		return w.In[to] == 0 && w.rich.fits(w, to, w.H.VMs[v].GiB)
+	}
 	return w.In[to] == 0 && w.Mem[to]+w.H.VMs[v].GiB <= w.F.M
 }
 
 // Step serves the demand of step t and lands what arrives at its end.
 func (w *World) Step(t int) {
 	h, c := w.H, w.F.C
+	w.now = t
 	clear(w.Load)
 	sum := 0.0
 	for v, at := range w.At {
@@ -114,26 +128,45 @@ func (w *World) Step(t int) {
 				load += burden * h.VMs[f.VM].Cores
 			}
 		}
-		if x := load - c; x > 0 {
+		x := load - c
+		if w.rich != nil {
+			x = w.rich.serve(w, b, load)
+		}
+		if x > 0 {
 			w.unmet(t, x/perHour)
+		}
+		if load > c {
 			w.score.Short++
 		}
 		w.score.UnmetMem += max(0, w.Mem[b]-w.F.M) / perHour
 	}
-	w.landed = w.landed[:0]
+	w.landed, w.failed = w.landed[:0], w.failed[:0]
 	kept := w.Flights[:0]
 	for _, f := range w.Flights {
-		if f.until > t {
+		done, landed, still := f.until <= t, true, downtime
+		if w.rich != nil {
+			done, landed = w.rich.send(w, &f)
+			still = f.still
+		}
+		if !done {
 			kept = append(kept, f)
+			continue
+		}
+		w.In[f.To]--
+		w.Out[f.From]--
+		if !landed {
+			w.Bound[f.VM] = f.From
+			w.Mem[f.To] -= h.VMs[f.VM].GiB
+			w.score.Failed++
+			w.failed = append(w.failed, f.Move)
 			continue
 		}
 		w.At[f.VM] = f.To
 		w.Mem[f.From] -= h.VMs[f.VM].GiB
-		w.In[f.To]--
-		w.Out[f.From]--
-		lost := downtime * h.At(int(f.VM), t) / 3600
+		w.cool[f.VM] = max(w.cool[f.VM], t+coolDown)
+		lost := still * h.At(int(f.VM), t) / 3600
 		w.score.Downtime += lost
-		w.score.Stood += downtime
+		w.score.Stood += still
 		w.unmet(t, lost)
 		w.landed = append(w.landed, f.Move)
 	}
@@ -157,7 +190,7 @@ func (w *World) Begin(m Move, t int) bool {
 		return false
 	}
 	n := Takes(gib)
-	w.Flights = append(w.Flights, flight{m, t + n})
+	w.Flights = append(w.Flights, flight{Move: m, until: t + n, left: gib * (1 << 30)})
 	w.Bound[m.VM] = m.To
 	w.Mem[m.To] += gib
 	w.In[m.To]++
