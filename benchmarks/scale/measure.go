@@ -2,6 +2,7 @@ package scale
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -347,8 +348,8 @@ func (r *rig) check(ctx context.Context) (Samples, error) {
 func (r *rig) settleDown(ctx context.Context) error {
 	r.stop()
 	r.sent.Wait()
-	if r.err != nil {
-		return r.err
+	if err := cmp.Or(r.err, r.capacityErr); err != nil {
+		return err
 	}
 	_, err := until(ctx, 4*r.Base+30*time.Second, "the last step is in the history", func() (bool, error) {
 		events, err := r.reader.Last(ctx, streams.Steps)

@@ -26,6 +26,7 @@ type Options struct {
 	Base       time.Duration // base step
 	Interval   time.Duration // of the agents; divides Base, at most 12 a step
 	History    int           // steps of history to begin with
+	Capacity   bool          // hosts tell of their capacity and VMs too, for placers
 	Binary     string        // foreshift
 	Dir        string        // for the bus and the keys; empty: a temporary one
 	Log        *slog.Logger
@@ -50,18 +51,19 @@ func (o Options) Validate() error {
 // rig is a bus, a fleet that reports to it, and the forecasters.
 type rig struct {
 	Options
-	srv    *embedded.Server
-	agent  *streams.Bus
-	reader *streams.Bus
-	vms    []schemas.VMID
-	first  schemas.Step // of which all samples are sent
-	stop   context.CancelFunc
-	sent   sync.WaitGroup
-	err    error
-	mu     sync.Mutex
-	last   schemas.Step // of which all samples were sent
-	procs  []*proc
-	temp   string
+	srv         *embedded.Server
+	agent       *streams.Bus
+	reader      *streams.Bus
+	vms         []schemas.VMID
+	first       schemas.Step // of which all samples are sent
+	stop        context.CancelFunc
+	sent        sync.WaitGroup
+	err         error
+	capacityErr error
+	mu          sync.Mutex
+	last        schemas.Step // of which all samples were sent
+	procs       []*proc
+	temp        string
 }
 
 func start(ctx context.Context, o Options) (*rig, error) {
@@ -105,6 +107,9 @@ func start(ctx context.Context, o Options) (*rig, error) {
 	}
 	ctx, r.stop = context.WithCancel(ctx)
 	r.sent.Go(func() { r.err = r.report(ctx) })
+	if r.Capacity {
+		r.sent.Go(func() { r.capacityErr = r.tellCapacity(ctx) })
+	}
 	return r, nil
 }
 
@@ -247,7 +252,7 @@ func (r *rig) report(ctx context.Context) error {
 	}
 }
 
-// proc is one forecaster.
+// proc is one service.
 type proc struct {
 	cmd   *exec.Cmd
 	out   *os.File
@@ -258,7 +263,12 @@ type proc struct {
 }
 
 // spawn starts a forecaster and returns at once.
-func (r *rig) spawn(extra ...string) (*proc, error) {
+func (r *rig) spawn() (*proc, error) {
+	return r.service("forecaster", "--snapshot-every", max(r.Base, 15*time.Second).String())
+}
+
+// service starts a service as a process and returns at once.
+func (r *rig) service(name string, extra ...string) (*proc, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -267,15 +277,15 @@ func (r *rig) spawn(extra ...string) (*proc, error) {
 	if err := l.Close(); err != nil {
 		return nil, err
 	}
-	p := &proc{addr: addr, ended: make(chan struct{}), name: fmt.Sprintf("forecaster %d", len(r.procs))}
-	if p.out, err = os.Create(filepath.Join(r.Dir, fmt.Sprintf("forecaster-%d.log", len(r.procs)))); err != nil {
+	p := &proc{addr: addr, ended: make(chan struct{}), name: fmt.Sprintf("%s %d", name, len(r.procs))}
+	if p.out, err = os.Create(filepath.Join(r.Dir, fmt.Sprintf("%s-%d.log", name, len(r.procs)))); err != nil {
 		return nil, err
 	}
-	p.cmd = exec.Command(r.Binary, append([]string{"forecaster", "--state", r.Dir, "--nats", r.srv.URL(), "--base-step", r.Base.String(), "--listen", addr, "--log", "info", "--snapshot-every", max(r.Base, 15*time.Second).String()}, extra...)...)
+	p.cmd = exec.Command(r.Binary, append([]string{name, "--state", r.Dir, "--nats", r.srv.URL(), "--base-step", r.Base.String(), "--listen", addr, "--log", "info"}, extra...)...)
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("forecaster: %w", err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	go func() {
 		p.err = p.cmd.Wait()

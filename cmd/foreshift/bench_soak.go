@@ -13,11 +13,11 @@ func benchSoak() *cobra.Command {
 	var minutes float64
 	var every time.Duration
 	var seed uint64
-	c := &cobra.Command{Use: "soak --minutes N", Short: "Run forecasters for long with a fault every minute, and watch memory and history", Args: cobra.NoArgs,
-		Long: `Three forecasters share a synthetic fleet; every minute one of two is killed and started
-again, or stopped for longer than its lease. The third is watched: printed are the slopes
-of its memory and its goroutines over the second half, and whether every sample is in the
-history once.`}
+	c := &cobra.Command{Use: "soak --minutes N", Short: "Run forecasters and placers for long with a fault every minute, and watch memory and history", Args: cobra.NoArgs,
+		Long: `Three forecasters share a synthetic fleet and two placers plan for it; every minute one of
+two forecasters or the second placer is killed and started again, or stopped for longer
+than its lease. The first of each is watched: printed are the slopes of its memory and its
+goroutines over the second half, and whether every sample is in the history once.`}
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if err := o.ready(c); err != nil {
 			return err
@@ -29,7 +29,10 @@ history once.`}
 		if err != nil {
 			return err
 		}
-		return o.end(c, s, s.Samples, fmt.Sprintf("%d faults in %.0f minutes: memory %.0f MB, slope %+.1f %% an hour; goroutines %.0f, slope %+.1f an hour", s.Faults, s.Minutes, s.RSS/1e6, 100*s.RSSSlope, s.Goroutines, s.GoSlope))
+		line := func(name string, w scale.Watched) string {
+			return fmt.Sprintf("%s: memory %.0f MB, slope %+.1f %% an hour; goroutines %.0f, slope %+.1f an hour; %.2f cores", name, w.RSS/1e6, 100*w.RSSSlope, w.Goroutines, w.GoSlope, w.CPU)
+		}
+		return o.end(c, s, s.Samples, fmt.Sprintf("%d faults in %.0f minutes", s.Faults, s.Minutes), line("forecaster", s.Watched), line("placer", s.Placer))
 	}
 	o.flags(c, 1000)
 	f := c.Flags()
