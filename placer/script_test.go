@@ -266,6 +266,8 @@ func (s *script) change(td *datadriven.TestData, a argMap) error {
 				return err
 			}
 			s.setVM(v, f)
+		case "forecaster":
+			s.w.Behind = schemas.Step(f.num("behind", 0))
 		case "host":
 			for i := range s.w.Hosts {
 				if h := &s.w.Hosts[i]; string(h.ID) == f["name"] {

@@ -13,6 +13,7 @@ const (
 	ReasonBelowMinimum   ReasonCode = "benefit_below_minimum"
 	ReasonStale          ReasonCode = "stale_telemetry"
 	ReasonNoForecast     ReasonCode = "no_forecast"
+	ReasonLag            ReasonCode = "forecasts_lag" // forecasts come, but so late after their step that the forecaster is overloaded
 	ReasonNoRoom         ReasonCode = "no_room"
 	ReasonCoolDown       ReasonCode = "cool_down"
 	ReasonBudgetHost     ReasonCode = "budget_host"

@@ -34,6 +34,7 @@ type Bus struct {
 	dir     string
 	signer  string // public part of Signer
 	metrics *metrics
+	writes  writes
 }
 
 // Credentials say where the bus is and where a role's keys are kept.
@@ -196,7 +197,8 @@ func (b *Bus) conn(a Account) (*Conn, error) {
 	return c, nil
 }
 
-// Ready reports whether all connections of the role stand.
+// Ready reports whether all connections of the role stand, and whether what was published
+// last was stored.
 func (b *Bus) Ready() error {
 	for _, a := range AccountsOf(b.Role) {
 		c, err := b.conn(a)
@@ -207,5 +209,5 @@ func (b *Bus) Ready() error {
 			return fmt.Errorf("role %s, account %s: not connected to %s", b.Role, a, c.NC.ConnectedUrlRedacted())
 		}
 	}
-	return nil
+	return b.writes.check(time.Now())
 }

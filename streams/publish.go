@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/foreshift/foreshift/schemas"
 	"github.com/nats-io/nats.go"
@@ -118,18 +119,25 @@ func (b *Bus) publish(ctx context.Context, o Out) (uint64, string, error) {
 		if ack.Stream != name {
 			return 0, name, fmt.Errorf("%s: stored in stream %s instead of %s; check with `foreshift streams diff`", o.Subject, ack.Stream, name)
 		}
+		b.writes.note(name, nil, time.Now())
 		return ack.Sequence, name, nil
 	}
 	if o.Expect != nil && ctx.Err() == nil && (isWrongSequence(err) || errors.Is(err, context.DeadlineExceeded)) {
 		seq, mine, rerr := b.mine(ctx, c, name, o)
 		switch {
 		case rerr == nil && mine:
+			b.writes.note(name, nil, time.Now())
 			return seq, name, nil
-		case isWrongSequence(err):
+		case isWrongSequence(err): // by a leader that has a quorum
+			b.writes.note(name, nil, time.Now())
 			return 0, name, fmt.Errorf("%s: %w: the last under %s is %d, not %d", o.Subject, errors.Join(ErrLostRace, rerr), o.Expect.Filter, seq, o.Expect.Seq)
 		}
 	}
-	return 0, name, explain(wait, o.Subject+": stream "+name, err)
+	err = explain(wait, o.Subject+": stream "+name, err)
+	if ctx.Err() == nil {
+		b.writes.note(name, err, time.Now())
+	}
+	return 0, name, err
 }
 
 // mine reads the last message under the expectation back from the stream's leader
@@ -180,7 +188,7 @@ func (b *Bus) PublishAsync(ctx context.Context, outs []Out) error {
 
 // publishAsync also gives the indices of the messages that failed.
 func (b *Bus) publishAsync(ctx context.Context, outs []Out) (map[int]struct{}, error) {
-	p := batch{bus: b, wait: ctx, heads: map[string]struct{}{}}
+	p := batch{bus: b, caller: ctx, wait: ctx, heads: map[string]struct{}{}}
 	defer p.close()
 	for i := range outs {
 		if cause := context.Cause(p.wait); cause != nil {
@@ -201,6 +209,7 @@ func (b *Bus) publishAsync(ctx context.Context, outs []Out) (map[int]struct{}, e
 // batch is one PublishAsync under way.
 type batch struct {
 	bus     *Bus
+	caller  context.Context
 	wait    context.Context
 	heads   map[string]struct{} // whose refusals are watched
 	done    []func()
@@ -231,6 +240,14 @@ func (p *batch) fail(i int, stream string, err error) {
 	p.errs.add(err)
 }
 
+// refused is a message that was sent and not stored.
+func (p *batch) refused(i int, stream string, err error) {
+	if p.caller.Err() == nil {
+		p.bus.writes.note(stream, err, time.Now())
+	}
+	p.fail(i, stream, err)
+}
+
 func (p *batch) send(i int, o *Out) {
 	m, r, err := p.bus.message(*o)
 	if err != nil {
@@ -252,7 +269,7 @@ func (p *batch) send(i int, o *Out) {
 	}
 	f, err := c.JS.PublishMsgAsync(m, jetstream.WithStallWait(asyncStall))
 	if err != nil {
-		p.fail(i, name, explain(p.wait, o.Subject+": stream "+name, err))
+		p.refused(i, name, explain(p.wait, o.Subject+": stream "+name, err))
 		return
 	}
 	p.flights = append(p.flights, flight{i, f, name})
@@ -272,10 +289,11 @@ func (p *batch) settle() {
 			return
 		}
 		p.bus.metrics.published.WithLabelValues(fl.stream).Inc()
+		p.bus.writes.note(fl.stream, nil, time.Now())
 	case err := <-fl.future.Err():
-		p.fail(fl.index, fl.stream, explain(p.wait, m.Subject+": stream "+fl.stream, err))
+		p.refused(fl.index, fl.stream, explain(p.wait, m.Subject+": stream "+fl.stream, err))
 	case <-p.wait.Done():
-		p.fail(fl.index, fl.stream, fmt.Errorf("%s: %w", m.Subject, context.Cause(p.wait)))
+		p.refused(fl.index, fl.stream, fmt.Errorf("%s: %w", m.Subject, context.Cause(p.wait)))
 	}
 }
 

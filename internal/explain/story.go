@@ -121,6 +121,8 @@ func advice(code schemas.ReasonCode, vm string, host schemas.HostID, plan schema
 		return "foreshift resolve VM --runs-at HOST   once you have seen with virsh where the VM runs"
 	case schemas.ReasonStale:
 		return "foreshift map   shows what is not heard of: look at the agent there, and at the forecaster"
+	case schemas.ReasonLag:
+		return "start another forecaster: those that run cannot keep up, and take over no more than their share"
 	case schemas.ReasonNoForecast:
 		return "wait: a VM is forecast within minutes of its first samples; else look at its agent and at the forecaster"
 	case schemas.ReasonCordoned, schemas.ReasonDraining:

@@ -43,6 +43,9 @@ type Config struct {
 	// Age limits, in stream time. Host and link are real time: 1 min, 5 min.
 	// Forecast is 3 base steps, at least 15 s, after it was stored.
 	HostAge, LinkAge, ForecastAge time.Duration
+	// Lag is how long after the end of its step a forecast may be stored, default 2
+	// base steps, at least 15 s: a forecaster that is later falls behind.
+	Lag time.Duration
 	// Persistence makes views hold what is now instead of the forecast: the
 	// alternative that a plan is compared with.
 	Persistence bool
@@ -63,6 +66,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.ForecastAge <= 0 {
 		c.ForecastAge = max(3*c.Base, 15*time.Second)
+	}
+	if c.Lag <= 0 {
+		c.Lag = max(2*c.Base, 15*time.Second)
 	}
 	return c
 }

@@ -32,8 +32,9 @@ type View struct {
 	Costs *learning.Costs // what moves have taught of what they take
 
 	// Running is how many VMs run; Unforecast how many of them have no fresh
-	// forecast; StaleHosts how many hosts have been silent for too long.
-	Running, Unforecast, StaleHosts int
+	// forecast, Lagging how many of those one that came too late after its step;
+	// StaleHosts how many hosts have been silent for too long.
+	Running, Unforecast, Lagging, StaleHosts int
 
 	Attempts []policy.Attempt
 	Unknown  []*Move // moves whose end nobody knows
@@ -102,6 +103,9 @@ func (f *Fleet) View(now schemas.Time) *View {
 			v.Running++
 			if !m.Fresh {
 				v.Unforecast++
+			}
+			if m.Stale.Code == schemas.ReasonLag {
+				v.Lagging++
 			}
 		}
 	}
@@ -263,8 +267,13 @@ func (f *Fleet) viewVMs(v *View) {
 		}
 		if row := f.forecasts[m.ID]; row != nil {
 			age := v.Now.Sub(row.At)
-			m.Known, m.Fresh = true, age <= f.cfg.ForecastAge
-			if !m.Fresh {
+			lag := row.At.Sub(row.Issued.End(f.cfg.Base))
+			m.Known, m.Fresh = true, age <= f.cfg.ForecastAge && lag <= f.cfg.Lag
+			switch {
+			case m.Fresh:
+			case lag > f.cfg.Lag:
+				m.Stale = schemas.Reason{Code: schemas.ReasonLag, Detail: fmt.Sprintf("the forecast of %s came %s after its step, at most %s are allowed", m.Name, lag.Round(time.Second), f.cfg.Lag)}
+			default:
 				m.Stale = stale("the forecast of %s is %s old, at most %s are allowed", m.Name, age.Round(time.Second), f.cfg.ForecastAge)
 			}
 			f.rebin(v, m, row)

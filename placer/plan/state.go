@@ -211,6 +211,8 @@ func (s *State) gate() schemas.Reason {
 		return no(schemas.ReasonNoForecast, "no forecast has come yet")
 	case float64(s.V.StaleHosts) > stale*float64(nh):
 		return no(schemas.ReasonStale, "%d of %d hosts are silent", s.V.StaleHosts, nh)
+	case float64(s.V.Lagging) > stale*float64(s.V.Running):
+		return no(schemas.ReasonLag, "the forecasts of %d of %d running VMs came too late: a forecaster cannot keep up", s.V.Lagging, s.V.Running)
 	case float64(s.V.Unforecast) > stale*float64(s.V.Running):
 		return no(schemas.ReasonStale, "%d of %d running VMs have no fresh forecast", s.V.Unforecast, s.V.Running)
 	case min(n, mem.VMs) >= s.P.GateVMs && s.V.Issued > mem.Step && mem.Load > 0 && load > 0 && (load > s.P.GateJump*mem.Load || load < mem.Load/s.P.GateJump):

@@ -65,6 +65,8 @@ type World struct {
 	VMs   []VM
 	Links []schemas.CapacityLink
 	Seq   map[string]uint64
+	// Behind is how many steps the forecasters lag.
+	Behind schemas.Step
 }
 
 // New makes an empty world whose clock stands just after the end of a step.
@@ -171,7 +173,7 @@ func (w *World) Forecasts() []*schemas.Forecasts {
 
 func (w *World) chunk(vms []*VM) *schemas.Forecasts {
 	const k = schemas.NumScenarios
-	issued := w.Step() - 1
+	issued := w.Step() - 1 - w.Behind
 	m := &schemas.Forecasts{Issued: issued, Grid: schemas.Grid{Start: issued + 1}, Base: w.Base, Lease: 1, Model: "test", K: k}
 	for i := 0; i < k; i++ {
 		m.Origins = append(m.Origins, issued-schemas.Step((k-1-i)*schemas.StepsPerDay/2))
