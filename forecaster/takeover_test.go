@@ -70,11 +70,13 @@ const perStep = 5
 // that a mean tells which samples went in, and how often.
 func cpuOf(n, k int) float32 { return float32(200 + n + 16<<k) }
 
-// samples publishes the samples of one step, as its parts end.
+// samples publishes the samples of all steps, as their parts end. On a machine that is
+// too busy for that they are late, but none is left out.
 func (c *crew) samples(stop <-chan struct{}) {
 	part := c.cfg.Base / perStep
+	end := time.Now().Truncate(part)
 	for seq := uint64(1); ; seq++ {
-		end := time.Now().Truncate(part).Add(part)
+		end = end.Add(part)
 		select {
 		case <-stop:
 			return

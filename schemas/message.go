@@ -50,4 +50,5 @@ const (
 	HeaderSignature = "Foreshift-Signature" // nkeys signature over subject and payload, see streams
 	HeaderSigner    = "Foreshift-Signer"    // public nkey of the signer
 	HeaderTrace     = "traceparent"         // W3C trace context
+	HeaderSeen      = "Foreshift-Seen"      // what the decision behind it had read last: STREAM=sequence, by commas
 )

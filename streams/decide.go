@@ -28,6 +28,10 @@ func (sh *shell) tick(ctx context.Context) {
 	if len(outs) == 0 || sh.Active != nil && !sh.Active() {
 		return
 	}
+	seen := seenOf(cut)
+	for i := range outs {
+		outs[i].seen = seen
+	}
 	for len(outs) > 0 {
 		n := sh.run(outs)
 		if n == 0 {

@@ -31,6 +31,8 @@ type Out struct {
 	Msg     schemas.Message
 	Lease   uint64
 	Expect  *Expect
+
+	seen string // set by the shell, see schemas.HeaderSeen
 }
 
 // Decider is a service's pure heart: it is told everything, time included, and

@@ -108,7 +108,8 @@ func (p *page) headers() {
 		{schemas.HeaderLease, "revision of the writer's lease; readers drop what a stale owner says"},
 		{schemas.HeaderSignature, "in CTRL and AUDIT: Ed25519 (nkeys) over the subject, a line feed and the payload, in base64"},
 		{schemas.HeaderSigner, "public nkey of the signer; it counts only when pinned in " + FileAuthorities},
-		{schemas.HeaderTrace, "W3C trace context"},
+		{schemas.HeaderTrace, "W3C trace context: one trace for all that is said of a move, one for all that is made of a base step"},
+		{schemas.HeaderSeen, "of a decision: up to which message of each stream it had read, as `STREAM=sequence,...`; the way back from an effect to its samples"},
 		{"Nats-Expected-Last-Subject-Sequence", "optimistic lock of the writer; with -Subject, the filter it speaks of (a VM's record: `migrations.<vm>.>`)"},
 	} {
 		p.f("| `%s` | %s |\n", h[0], h[1])

@@ -53,6 +53,9 @@ func (b *Bus) message(o Out) (*nats.Msg, route, error) {
 		m.Header.Set(jetstream.MsgIDHeader, o.ID)
 	}
 	m.Header.Set(schemas.HeaderTrace, traceOf(o))
+	if o.seen != "" {
+		m.Header.Set(schemas.HeaderSeen, o.seen)
+	}
 	if o.Lease != 0 {
 		m.Header.Set(schemas.HeaderLease, strconv.FormatUint(o.Lease, 10))
 	}
