@@ -7,7 +7,7 @@ var (
 	// ErrLostRace: another writer was first under the filter of an [Expect].
 	ErrLostRace = errors.New("lost race: another writer was first")
 	// ErrMissing: a stream, bucket or consumer does not exist.
-	ErrMissing = errors.New("missing on the bus: run `foreshift streams apply`")
+	ErrMissing = errors.New("missing on the bus, or without a leader: look with `foreshift streams diff`, and run `foreshift streams apply` if it is missing")
 	// ErrNoRoute: the role has no connection to the account of the subject.
 	ErrNoRoute = errors.New("the role has no connection to that account")
 	// ErrDenied: the server refused it to the role.

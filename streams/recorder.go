@@ -23,16 +23,50 @@ const recordTail = 5000
 // Record copies MIGRATIONS, PLANS, ACTS and the revisions of the policy into
 // AUDIT until ctx ends, each record bound to the one before by its hash. It goes
 // on where the chain ends: every original is copied once, whoever recorded before
-// and however it stopped. Originals are copied as they are, readable or not.
+// and however it stopped. Originals are copied as they are, readable or not. While the
+// bus has no quorum it begins again and again: what was stored meanwhile is copied then.
+// Another recorder at work, a trail whose end is not found, and a bus on which it cannot
+// begin at all are errors.
 func Record(ctx context.Context, b *Bus, log *slog.Logger) error {
 	if log == nil {
 		log = b.Log
 	}
+	recorded, failures := false, 0
+	for {
+		began := false
+		err := b.record(ctx, log, func() { began = true })
+		if recorded = recorded || began; began {
+			failures = 0
+		}
+		if failures++; err == nil || ctx.Err() != nil || !recorded || failures > recordTries || errors.Is(err, ErrLostRace) || errors.Is(err, ErrDenied) || errors.Is(err, errNoChain) {
+			return err
+		}
+		log.Warn("recording is interrupted; it goes on where the audit trail ends", "err", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(recordPause):
+		}
+	}
+}
+
+// A recorder that has recorded tries for ten minutes on end before it gives up.
+const (
+	recordPause = 2 * time.Second
+	recordTries = 300
+)
+
+var errNoChain = errors.New("none of the chain")
+
+// record copies until ctx ends or something fails; began is called once it knows where
+// to go on.
+func (b *Bus) record(ctx context.Context, log *slog.Logger, began func()) error {
 	c, err := b.findChain(ctx)
 	if err != nil {
 		return fmt.Errorf("record: %w", err)
 	}
 	c.log = log
+	began()
 	log.Info("recording", "records", c.records, "from", c.seq, "head", c.head)
 	if c.foreign > 0 {
 		log.Warn("the audit trail holds records that are not of the chain", "records", c.foreign)
@@ -242,7 +276,7 @@ func (b *Bus) findChain(ctx context.Context) (*chain, error) {
 		return nil, err
 	}
 	if c.head == "" {
-		return nil, fmt.Errorf("the last %d records of AUDIT hold none of the chain", recordTail)
+		return nil, fmt.Errorf("the last %d records of AUDIT hold %w", recordTail, errNoChain)
 	}
 	c.records = length[c.head]
 	c.foreign += len(known) - c.records

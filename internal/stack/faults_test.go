@@ -64,6 +64,7 @@ func TestStackUnderFaults(t *testing.T) {
 		t.Logf("%5.1f s: %s; %d moves had ended before", time.Since(begun).Seconds(), f.name, before)
 		time.Sleep(time.Second)
 	}
+	r.t.Cleanup(r.explain)
 	before := r.ends()[schemas.ResultSucceeded]
 	r.until("VMs move again", 45*time.Second, func() bool { return r.ends()[schemas.ResultSucceeded] > before })
 	rest()
@@ -105,6 +106,33 @@ func TestStackUpgrade(t *testing.T) {
 	rest()
 	r.moving.Wait()
 	r.judge()
+}
+
+// explain says of a run that failed how moves ended, and why nothing more moves.
+func (r *rig) explain() {
+	if !r.t.Failed() {
+		return
+	}
+	for _, e := range r.record() {
+		switch m := e.Msg.(type) {
+		case *schemas.Command:
+			r.t.Logf("command %s %s -> %s at %d", m.Name, m.Source, m.Destination, e.Seq)
+		case *schemas.Outcome:
+			r.t.Logf("%s of %s by %s: %s", m.Result, m.Command, m.Host, m.Reason)
+		}
+	}
+	events, err := r.operator.History(context.Background(), streams.Input{Stream: streams.Plans, From: streams.FromAll})
+	r.t.Logf("%d plans, %v", len(events), err)
+	for _, e := range events[max(0, len(events)-2):] {
+		if m, ok := e.Msg.(*schemas.Plan); ok {
+			for _, d := range m.Declined {
+				r.t.Logf("plan %s: %s", m.ID, d.Reason)
+			}
+			for _, a := range m.Actions {
+				r.t.Logf("plan %s: %s -> %s %s %s", m.ID, a.Name, a.Destination, a.State, a.Hold)
+			}
+		}
+	}
 }
 
 func (r *rig) activePlacer() *child {
