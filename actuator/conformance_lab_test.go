@@ -4,11 +4,14 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/foreshift/foreshift/actuator/libvirt"
+	"github.com/foreshift/foreshift/actuator/migration"
 	"github.com/foreshift/foreshift/internal/lab"
+	"github.com/foreshift/foreshift/schemas"
 )
 
 // TestLabConformance: what the drive relies on holds of real libvirtd and QEMU as it
@@ -43,6 +46,7 @@ func TestLabConformance(t *testing.T) {
 		}
 		defer hosts[i].Close()
 	}
+	asksForItsCPU(t, ctx, hosts[0], hosts[1], g.ID)
 	conformWithin(t, 4*time.Minute, func(t *testing.T) pair {
 		at, err := l.RunsAt(ctx, g.ID)
 		if err != nil {
@@ -57,5 +61,27 @@ func TestLabConformance(t *testing.T) {
 	})
 	if r := l.Beats.Report(g.Name); r.Bad != 0 || r.Resets != 0 {
 		t.Errorf("the guest was harmed: %+v", r)
+	}
+}
+
+// asksForItsCPU: real libvirt says that it can run the CPU of a live guest, and which
+// feature it lacks for one that wants more.
+func asksForItsCPU(t *testing.T, ctx context.Context, from, to *libvirt.Host, vm schemas.VMID) {
+	t.Helper()
+	now := schemas.At(time.Now())
+	offer, err := from.Source().Begin(ctx, migration.Ticket{Epoch: 1, Command: &schemas.Command{ID: "cpu", VM: vm, Source: "h1", Destination: "h2", Expires: now.Add(time.Minute), Deadline: now.Add(time.Hour)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := from.Source().Abort(ctx, vm); err != nil {
+		t.Fatal(err)
+	}
+	if err := to.Destination("").Fits(ctx, offer.XML); err != nil {
+		t.Errorf("the CPU of a running guest: %v", err)
+	}
+	// An emulated CPU never has it.
+	err = to.Destination("").Fits(ctx, strings.Replace(offer.XML, "</cpu>", "<feature policy='require' name='avx512f'/></cpu>", 1))
+	if why := migration.ReasonOf(err); why.Code != schemas.ReasonCPUModel || !strings.Contains(why.Detail, "avx512f") {
+		t.Errorf("a CPU with avx512f: %v", err)
 	}
 }

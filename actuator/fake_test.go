@@ -142,6 +142,8 @@ func (f fakeIncoming) Session(schemas.VMID) uint64 {
 
 func (f fakeIncoming) Prove(context.Context, string) error { return errFake }
 
+func (f fakeIncoming) Fits(context.Context, string) error { return nil }
+
 func (f fakeIncoming) Room(_ context.Context, disks []schemas.DiskCopy) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

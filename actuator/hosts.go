@@ -42,7 +42,8 @@ type DestinationHost interface {
 type Incoming interface {
 	DestinationHost
 	Session(schemas.VMID) uint64
-	Prove(ctx context.Context, lease string) error // that a disk lock holds between the hosts
+	Prove(ctx context.Context, lease string) error     // that a disk lock holds between the hosts
+	Fits(ctx context.Context, definition string) error // whether this host can run a guest's CPU
 	Room(context.Context, []schemas.DiskCopy) error
 	Clear(ctx context.Context, files []string) error // of a move that is given up
 }

@@ -109,6 +109,11 @@ func (r *Receiver) serve(ctx context.Context, op schemas.Op, t migration.Ticket,
 	}
 	steps, why := r.rules.Answer(r.j.record(vm), ask, here, asked, r.limits)
 	reply := migration.Reply{Seen: seen.Seen}
+	if why.OK() && op == schemas.OpPrepare && len(steps) > 0 && o.XML != "" { // not of what is prepared already, nor by an older source
+		if err = r.host.Fits(ctx, o.XML); err != nil {
+			why = migration.ReasonOf(err)
+		}
+	}
 	if why.OK() {
 		reply, err = r.steps(ctx, t, o, steps, reply)
 		if err != nil {

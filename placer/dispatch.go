@@ -170,7 +170,7 @@ func (d *Decider) command(c streams.Cut, pl *schemas.Plan, a *schemas.Action, ce
 	duration := time.Duration(float64(a.Predicted.Duration) * float64(time.Second))
 	cmd := &schemas.Command{ID: a.ID, Plan: pl.ID, PlanHash: pl.Hash, VM: a.VM, Name: a.Name, Source: a.Source, Destination: a.Destination,
 		Issued: now, Expires: now.Add(schemas.CommandLife), AfterSeq: c.Seq[streams.Migrations],
-		Reason: a.Reason, Predicted: a.Predicted, Bandwidth: ceiling, MaxDowntime: schemas.Millis(d.cfg.MaxDowntime.Seconds() * 1000)}
+		Reason: a.Reason, Predicted: a.Predicted, Bandwidth: ceiling, MaxDowntime: schemas.Millis(d.cfg.MaxDowntime.Seconds() * 1000), CPUDigest: d.fleet.CPUOf(a.VM, a.Source)}
 	cmd.Deadline = cmd.Expires.Add(3*duration + deadlineGrace)
 	d.fleet.Sent(*cmd)
 	d.fleet.Memory.Ladder.Made(cmd)

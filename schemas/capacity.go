@@ -20,6 +20,8 @@ type CapacityHost struct {
 	Pools      []StoragePool     `json:"pools"`
 	CPUModels  []string          `json:"cpu_models" jsonschema_description:"models of guest CPUs that libvirt says this host can run (its domain capabilities); empty when unknown"`
 	VMs        []InventoryVM     `json:"vms"`
+	// Since 1.1.
+	CPUDigest string `json:"cpu_digest" jsonschema_description:"16 hex digits that change when what the host's CPU can do changes: its model, features and microcode; empty when unknown"`
 }
 
 // Amounts is one value per resource, for people; [Amounts.Vec] for deciders.
@@ -75,6 +77,8 @@ type InventoryVM struct {
 	CPUModel   string            `json:"cpu_model" jsonschema_description:"model of the guest's CPU; host-passthrough or maximum when it is the host's own; empty when unknown"`
 	DirtyRate  BytesPerSecond    `json:"dirty_rate_bytes_per_second" jsonschema_description:"bytes/s of memory the guest dirties, smoothed over measurements; 0 = not measured"`
 	DirtyHigh  BytesPerSecond    `json:"dirty_high_bytes_per_second" jsonschema_description:"bytes/s, about the .9 quantile of the measurements; 0 = not measured"`
+	// Since 1.1 of capacity.host.
+	CPUDigest string `json:"cpu_digest" jsonschema_description:"16 hex digits of the guest's CPU as it runs, features included: VMs with the same need the same of a host; empty when unknown"`
 }
 
 // VMDisk is one disk of a VM.

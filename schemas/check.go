@@ -113,6 +113,13 @@ func (c *check) hex(field, s string, digits int) {
 	}
 }
 
+// digest is 16 hex digits, or empty.
+func (c *check) digest(field, s string) {
+	if s != "" {
+		c.hex(field, s, 16)
+	}
+}
+
 func (c *check) vm(field string, v VMID) {
 	if v.IsZero() {
 		c.fail(field, "is missing")

@@ -153,7 +153,7 @@ func TestRegistry(t *testing.T) {
 			t.Errorf("%s: header %q reads as %s %d %d %v", s.Kind, SchemaHeader(s.Kind), k, major, minor, err)
 		}
 	}
-	if SchemaHeader(KindCapacityHost) != "capacity.host/1.0" || SchemaHeader("nonsense") != "" {
+	if SchemaHeader(KindCapacityHost) != "capacity.host/1.1" || SchemaHeader("nonsense") != "" {
 		t.Error("headers are not what the contract says")
 	}
 }

@@ -21,6 +21,8 @@ type Command struct {
 	Predicted   Prediction     `json:"predicted"`
 	Bandwidth   BytesPerSecond `json:"bandwidth_bytes_per_second" jsonschema_description:"bytes/s, ceiling of the pre-copy; 0 = none"`
 	MaxDowntime Millis         `json:"max_downtime_ms" jsonschema_description:"ms; switchover is attempted when the rest fits in it; raised in steps towards it"`
+	// Since 1.2.
+	CPUDigest string `json:"cpu_digest,omitempty" jsonschema_description:"of the guest's CPU, as in capacity.host: what a destination's refusal of it is about; empty when unknown"`
 }
 
 // Kind implements [Message].

@@ -30,7 +30,7 @@ func sampleInventory(n int) []InventoryVM {
 	for i := 1; i <= n; i++ {
 		vs = append(vs, InventoryVM{VM: vmOf(i), Name: "web-" + string(rune('a'+i%26)), State: VMRunning, VCPUs: 2, AllocCPU: 2000,
 			AllocMem: 4 << 30, Resident: 3 << 30, Labels: map[string]string{"slo": "gold", "app": "web"}, Persistent: true, Movable: i != 2,
-			WhyPinned: map[bool]string{true: "host device"}[i == 2], Migrating: i == 3, CPUModel: "EPYC-Rome", DirtyRate: 2e7, DirtyHigh: 5e7,
+			WhyPinned: map[bool]string{true: "host device"}[i == 2], Migrating: i == 3, CPUModel: "EPYC-Rome", CPUDigest: "0123456789abcdef", DirtyRate: 2e7, DirtyHigh: 5e7,
 			Disks: []VMDisk{{Target: "vda", Path: "/var/lib/libvirt/images/a.qcow2", Size: 10 << 30, Cache: "none", Shared: true}}})
 	}
 	return vs
@@ -64,7 +64,7 @@ func sampleCommand() *Command {
 	return &Command{ID: "c-1", Plan: "p-20260314-1", PlanHash: "0123456789abcdef", VM: vmOf(1), Name: "web-b", Source: "host-1", Destination: "host-2",
 		Issued: sampleTime, Expires: sampleTime.Add(time.Minute), Deadline: sampleTime.Add(10 * time.Minute), AfterSeq: 41, Run: "r1",
 		Reason:    Reason{Code: ReasonOK, Detail: "host-1 runs short of CPU at 10:26: 38 % chance; \"host-2\" has room <for 6 h> & \t more"},
-		Predicted: samplePrediction(), Bandwidth: 1.25e8, MaxDowntime: 300}
+		Predicted: samplePrediction(), Bandwidth: 1.25e8, MaxDowntime: 300, CPUDigest: "0123456789abcdef"}
 }
 
 // sampleOf gives the sample of a kind.
@@ -84,7 +84,7 @@ func sampleOf(k Kind) Message {
 			Used: Amounts{7200.5, 30 << 30, 1e6, 2.5e5}, Overcommit: Overcommit{CPU: 2, Mem: 1}, Speed: 1.1, CPUModel: "EPYC-Rome", Domain: "rack-3",
 			Labels: map[string]string{"zone": "a"}, Simulated: true, Libvirt: 9000000, QEMU: 7002000, CPUModels: []string{"EPYC", "EPYC-Rome"},
 			Pools: []StoragePool{{Name: "default", Type: "dir", Path: "/var/lib/libvirt/images", Capacity: 1 << 40, Free: 1 << 39, Shared: true}},
-			VMs:   sampleInventory(3)}
+			VMs:   sampleInventory(3), CPUDigest: "8c3f0d1e5a7b9c21"}
 	case KindCapacityLink:
 		return &CapacityLink{A: "private", B: "public", Time: at, RTT: 22.4, Bandwidth: 1.25e7, Free: 1e7, Loss: 0.001, By: "host-1", Shared: true, Left: 4e6, Moves: 1, Reserved: 1.25e6,
 			Shares: []Share{{Command: "c-1", VM: vmOf(1), Rate: 1e7, Floor: 5e6, Need: 8e6, Source: "host-1", Destination: "host-4", Waits: true, Reason: Reason{Code: ReasonTurn, Detail: "after c-0"}, Ports: []int{49152, 49153}}}}

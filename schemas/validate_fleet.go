@@ -54,6 +54,7 @@ func (m *CapacityHost) Validate() error {
 	for _, name := range m.CPUModels {
 		c.given("cpu_models", name, MaxName)
 	}
+	c.digest("cpu_digest", m.CPUDigest)
 	c.count("vms", len(m.VMs), MaxInventory)
 	for i := range m.VMs {
 		c.in("vms", i, m.VMs[i].check)
@@ -91,6 +92,7 @@ func (v *InventoryVM) check(c *check) {
 	c.labels("labels", v.Labels)
 	c.text("why_pinned", v.WhyPinned, MaxText)
 	c.text("cpu_model", v.CPUModel, MaxName)
+	c.digest("cpu_digest", v.CPUDigest)
 	amount(c, "dirty_rate_bytes_per_second", v.DirtyRate)
 	amount(c, "dirty_high_bytes_per_second", v.DirtyHigh)
 }

@@ -88,6 +88,7 @@ func (m *Command) Validate() error {
 	c.under("predicted", m.Predicted.check)
 	amount(&c, "bandwidth_bytes_per_second", m.Bandwidth)
 	amount(&c, "max_downtime_ms", m.MaxDowntime)
+	c.digest("cpu_digest", m.CPUDigest)
 	return c.err
 }
 

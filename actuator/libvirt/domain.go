@@ -25,8 +25,8 @@ type Disk struct {
 type Guest struct {
 	VM       schemas.VMID
 	Name     string
-	Emulated bool   // TCG: no hardware virtualisation
-	CPU      string // its <cpu> element, empty if none
+	Emulated bool // TCG: no hardware virtualisation
+	CPU      CPU
 	CPUMode  string
 	Passed   []string // host devices that are passed through
 	Disks    []Disk
@@ -39,9 +39,12 @@ type Guest struct {
 const postCopyLabel = "post-copy"
 
 type xmlGuest struct {
-	Type   string `xml:"type,attr"`
-	Name   string `xml:"name"`
-	UUID   string `xml:"uuid"`
+	Type string `xml:"type,attr"`
+	Name string `xml:"name"`
+	UUID string `xml:"uuid"`
+	OS   struct {
+		Arch string `xml:"arch,attr"`
+	} `xml:"os>type"`
 	Labels []struct {
 		Key   string `xml:"key,attr"`
 		Value string `xml:"value,attr"`
@@ -89,8 +92,9 @@ func ParseGuest(doc string) (g Guest, err error) {
 	g.Emulated = x.Type == "qemu"
 	g.CPUMode = x.CPU.Mode
 	g.Leases = len(x.Leases)
-	if x.CPU.Inner != "" {
-		g.CPU = "<cpu mode='custom' match='exact'>" + x.CPU.Inner + "</cpu>"
+	g.CPU = CPU{Arch: x.OS.Arch, Virt: x.Type}
+	if x.CPU.Inner != "" && x.CPU.Mode != "host-passthrough" && x.CPU.Mode != "maximum" {
+		g.CPU.XML = "<cpu mode='custom' match='exact'>" + x.CPU.Inner + "</cpu>"
 	}
 	for _, l := range x.Labels {
 		g.PostCopy = g.PostCopy || l.Key == postCopyLabel && l.Value == "yes"

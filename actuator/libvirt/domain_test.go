@@ -22,7 +22,7 @@ func TestParseGuest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if g.Name != "g" || !g.Emulated || len(g.Disks) != 2 || g.Disks[0] != (Disk{Target: "vda", Type: "file", Path: "/pool/g.img", Cache: "none", Format: "raw", Chain: true}) || g.Disks[1].Path != "/dev/vg/g" || !strings.Contains(g.CPU, "<model>qemu64") {
+	if g.Name != "g" || !g.Emulated || len(g.Disks) != 2 || g.Disks[0] != (Disk{Target: "vda", Type: "file", Path: "/pool/g.img", Cache: "none", Format: "raw", Chain: true}) || g.Disks[1].Path != "/dev/vg/g" || !strings.Contains(g.CPU.XML, "<model>qemu64") || g.CPU.Virt != "qemu" {
 		t.Fatalf("%+v", g)
 	}
 	if why := g.Fit(10_000_002); !why.OK() {

@@ -98,28 +98,3 @@ func (x *Inspection) pools(ctx context.Context, c *conn) error {
 	}
 	return err
 }
-
-// Runs reports which of some <cpu> elements the host behind a URI can provide, by
-// CompareHypervisorCPU: those it cannot are left out.
-func Runs(ctx context.Context, uri string, cpus []string) (map[string]bool, error) {
-	h, err := Open(ctx, uri)
-	if err != nil {
-		return nil, err
-	}
-	defer h.Close()
-	c, err := h.conn(ctx)
-	if err != nil {
-		return nil, err
-	}
-	out := map[string]bool{}
-	for _, cpu := range cpus {
-		n, err := call(ctx, c, "compare CPU", c.lim.Quick, func() (int32, error) {
-			return c.l.ConnectCompareHypervisorCPU(nil, nil, nil, nil, cpu, 0)
-		})
-		if err != nil && !isRefused(err) {
-			return nil, err
-		}
-		out[cpu] = err == nil && n > 0 // 1 identical, 2 more than enough
-	}
-	return out, nil
-}

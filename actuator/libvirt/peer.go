@@ -141,7 +141,7 @@ func (c *conn) readyPeer(ctx context.Context, t migration.Ticket, m *session, qe
 		m.params = append(m.params, lv.TypedParam{Field: lv.MigrateParamBandwidth, Value: *lv.NewTypedParamValueUllong(mebibytes(bw))})
 	}
 	m.postCopy = g.PostCopy && g.noPostCopy() == ""
-	o.Peer, o.WantsPostCopy, o.NoPostCopy = t.Lead, g.PostCopy, g.noPostCopy()
+	o.XML, o.Peer, o.WantsPostCopy, o.NoPostCopy = live, t.Lead, g.PostCopy, g.noPostCopy() // the XML for the destination to say whether it can run that CPU
 	return o, nil
 }
 

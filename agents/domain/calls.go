@@ -210,15 +210,15 @@ func (c *client) versions(ctx context.Context) (lib, hypervisor uint64, err erro
 	return lib, r.u64(), r.err
 }
 
-// cpuModel gives the host's CPU model from its capabilities.
-func (c *client) cpuModel(ctx context.Context) (string, error) {
+// cpu gives the host's CPU model from its capabilities, and a digest of what it can do.
+func (c *client) cpu(ctx context.Context) (model, can string, err error) {
 	r, err := c.call(ctx, procGetCapabilities)
 	if err != nil {
-		return "", fmt.Errorf("capabilities: %w", err)
+		return "", "", fmt.Errorf("capabilities: %w", err)
 	}
 	b := r.text()
 	if r.err != nil {
-		return "", fmt.Errorf("capabilities: %w", r.err)
+		return "", "", fmt.Errorf("capabilities: %w", r.err)
 	}
 	return parseCapabilities(b)
 }

@@ -41,7 +41,7 @@ func (h *host) fill(r *report) {
 		Overcommit: schemas.Overcommit{CPU: schemas.Ratio(h.cfg.Overcommit.CPU), Mem: schemas.Ratio(h.cfg.Overcommit.Mem)},
 		Speed:      schemas.Ratio(h.cfg.Speed), CPUModel: h.model, Domain: h.cfg.Domain, Labels: h.cfg.Labels,
 		Simulated: h.cfg.Simulated, Libvirt: h.libVer, QEMU: h.hvVer,
-		Pools: h.pools, CPUModels: h.models, VMs: make([]schemas.InventoryVM, 0, len(r.vms)),
+		Pools: h.pools, CPUModels: h.models, CPUDigest: h.cpuDigest, VMs: make([]schemas.InventoryVM, 0, len(r.vms)),
 	}
 	for i := range r.vms {
 		r.capacity.VMs = append(r.capacity.VMs, h.inventory(&r.vms[i]))
@@ -55,7 +55,7 @@ func (h *host) inventory(s *sample) schemas.InventoryVM {
 		AllocCPU: schemas.MilliCPU(h.allocCPU(s, m)), AllocMem: schemas.Bytes(s.maximum), Resident: schemas.Bytes(s.rss),
 		Labels: m.facts.labels, Persistent: m.facts.persistent, Migrating: m.migrating,
 		Movable: m.known && m.facts.pinned == "", WhyPinned: m.facts.pinned,
-		CPUModel: m.facts.cpuModel, DirtyRate: schemas.BytesPerSecond(m.dirtyRate), DirtyHigh: schemas.BytesPerSecond(m.dirtyHigh),
+		CPUModel: m.facts.cpuModel, CPUDigest: m.facts.cpuDigest, DirtyRate: schemas.BytesPerSecond(m.dirtyRate), DirtyHigh: schemas.BytesPerSecond(m.dirtyHigh),
 	}
 	if !m.known {
 		v.WhyPinned = "its description has not been read yet"

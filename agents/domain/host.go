@@ -67,14 +67,15 @@ type host struct {
 	wait    time.Duration // current back-off
 	retryAt time.Time
 
-	noWait  bool // the daemon knows the flag
-	noJobs  bool // and these calls
-	noDirty bool
-	node    nodeInfo
-	libVer  uint64
-	hvVer   uint64
-	model   string
-	models  []string // of guest CPUs that it can run
+	noWait    bool // the daemon knows the flag
+	noJobs    bool // and these calls
+	noDirty   bool
+	node      nodeInfo
+	libVer    uint64
+	hvVer     uint64
+	model     string
+	cpuDigest string
+	models    []string // of guest CPUs that it can run
 
 	samples []sample
 	vms     map[schemas.VMID]*vmMemory
@@ -153,7 +154,7 @@ func (h *host) connect(ctx context.Context) error {
 	if h.libVer, h.hvVer, err = c.versions(ctx); soft(err) != nil {
 		return err
 	}
-	if h.model, err = c.cpuModel(ctx); soft(err) != nil {
+	if h.model, h.cpuDigest, err = c.cpu(ctx); soft(err) != nil {
 		return err
 	}
 	if h.models, err = c.cpuModels(ctx); soft(err) != nil {

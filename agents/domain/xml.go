@@ -30,11 +30,13 @@ type facts struct {
 	quota      float64 // cores each vCPU may use; 0 = not limited
 	maxVCPUs   int
 	cpuModel   string // a model's name, or host-passthrough, maximum or host-model
+	cpuDigest  string // of the CPU with its features; empty when the VM names none
 }
 
 // domainXML is the part of a domain's description that is read
 // (libvirt.org/formatdomain.html).
 type domainXML struct {
+	Type string `xml:"type,attr"`
 	VCPU struct {
 		Max     int `xml:",chardata"`
 		Current int `xml:"current,attr"`
@@ -52,13 +54,10 @@ type domainXML struct {
 		} `xml:"urn:foreshift:labels labels"`
 	} `xml:"metadata"`
 	CPU struct {
-		Mode       string `xml:"mode,attr"`
-		Model      string `xml:"model"`
-		Migratable string `xml:"migratable,attr"`
-		Feature    []struct {
-			Policy string `xml:"policy,attr"`
-			Name   string `xml:"name,attr"`
-		} `xml:"feature"`
+		Mode       string    `xml:"mode,attr"`
+		Model      string    `xml:"model"`
+		Migratable string    `xml:"migratable,attr"`
+		Feature    []feature `xml:"feature"`
 	} `xml:"cpu"`
 	Security *struct {
 		Type string `xml:"type,attr"`
@@ -111,6 +110,9 @@ func parseDomain(b []byte, shared []string) (facts, error) {
 	f.cpuModel = clean([]byte(strings.TrimSpace(d.CPU.Model)), maxName)
 	if d.CPU.Mode != "custom" && d.CPU.Mode != "" {
 		f.cpuModel = clean([]byte(d.CPU.Mode), maxName)
+	}
+	if f.cpuModel != "" {
+		f.cpuDigest = digest(append(features(d.CPU.Feature), d.Type, f.cpuModel))
 	}
 	if d.Tune.Quota > 0 {
 		if d.Tune.Period == 0 {
@@ -255,15 +257,4 @@ func parseDomainCapabilities(b []byte) ([]string, error) {
 	}
 	slices.Sort(names)
 	return slices.Compact(names), nil
-}
-
-// parseCapabilities reads the host's CPU model.
-func parseCapabilities(b []byte) (string, error) {
-	var d struct {
-		Model string `xml:"host>cpu>model"`
-	}
-	if err := xml.Unmarshal(b, &d); err != nil {
-		return "", fmt.Errorf("capabilities: %w", err)
-	}
-	return clean([]byte(d.Model), maxName), nil
 }

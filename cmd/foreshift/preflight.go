@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -213,22 +214,18 @@ func inspect(ctx context.Context, hosts []*checked, lease, daemon string) []pref
 
 // compareCPUs asks every host about every CPU that guests elsewhere have.
 func compareCPUs(ctx context.Context, hosts []*checked) {
-	names := map[string][]string{} // of guests, by CPU
+	names := map[libvirt.CPU]bool{}
 	for _, h := range hosts {
 		if h.Found == nil {
 			continue
 		}
 		for _, g := range h.Found.Guests {
-			if g.CPU != "" && g.CPUMode != "host-passthrough" {
-				names[g.CPU] = append(names[g.CPU], string(h.ID)+"/"+g.Name)
+			if g.CPU.XML != "" {
+				names[g.CPU] = true
 			}
 		}
 	}
-	cpus := make([]string, 0, len(names))
-	for cpu := range names {
-		cpus = append(cpus, cpu)
-	}
-	slices.Sort(cpus)
+	cpus := slices.Collect(maps.Keys(names))
 	for _, there := range hosts {
 		if there.Found == nil {
 			continue

@@ -22,7 +22,8 @@ type Host struct {
 	Capacity schemas.Amounts
 	Speed    schemas.Ratio
 	CPUModel string
-	Domain   string // failure domain
+	Lacks    []string // features that guests' CPUs want and this host's has not
+	Domain   string   // failure domain
 	Labels   map[string]string
 	UUID     schemas.VMID
 }
@@ -153,7 +154,7 @@ func hostsOf(c *Config, vms []VM, src *load.Source) []Host {
 				ID: schemas.HostID(fmt.Sprintf("%s-%d", s.ID, k)), Site: s.ID, Address: net.IPv4(127, 77, byte(i>>8), byte(i)).String(),
 				Capacity: schemas.Amounts{CPU: schemas.MilliCPU(cores * 1000), Mem: schemas.Bytes(gib * (1 << 30)), Net: c.NICBandwidth},
 				Speed:    1, CPUModel: "Skylake-Server", Domain: fmt.Sprintf("%s-rack-%d", s.ID, (k+1)/2),
-				Labels: map[string]string{"kind": s.Kind, "site": string(s.ID)}, UUID: uuidOf(c.Seed, 1, i)})
+				Lacks: c.Lacking[i-1], Labels: map[string]string{"kind": s.Kind, "site": string(s.ID)}, UUID: uuidOf(c.Seed, 1, i)})
 		}
 	}
 	return hosts

@@ -204,12 +204,11 @@ var connectCalls = map[rpc.Proc]handler{
 		return nil
 	},
 	rpc.ConnectCompareCPU: func(r *request) error {
-		xml := r.in.Str()
-		r.in.U32()
+		xml, flags := r.in.Str(), r.in.U32()
 		if err := r.args(); err != nil {
 			return err
 		}
-		v, err := compareCPU(r.d.host, xml)
+		v, err := compareCPU(r.d.host, xml, flags)
 		r.out.I32(v)
 		return err
 	},
@@ -217,12 +216,11 @@ var connectCalls = map[rpc.Proc]handler{
 		for i := 0; i < 4; i++ { // emulator, architecture, machine, kind of virtualisation
 			r.in.Opt()
 		}
-		xml := r.in.Str()
-		r.in.U32()
+		xml, flags := r.in.Str(), r.in.U32()
 		if err := r.args(); err != nil {
 			return err
 		}
-		v, err := compareCPU(r.d.host, xml)
+		v, err := compareCPU(r.d.host, xml, flags)
 		r.out.I32(v)
 		return err
 	},

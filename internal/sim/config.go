@@ -28,6 +28,7 @@ type Config struct {
 	DiskLock      bool                   // the hosts lock disks and leases against each other, as with lockd
 	LocalDisks    bool                   // the VMs' disks lie on their hosts alone, not on shared storage
 	LocalSpace    schemas.Bytes          // of each host for them; default twice what all need together
+	Lacking       map[int][]string       // by a host's number from 0: features of guests' CPUs that its CPU lacks
 
 	// PeerTimeout and StreamTimeout are real durations after which a transfer over a
 	// dead link fails: libvirt's keep-alive in peer-to-peer moves (default 8 s), TCP's

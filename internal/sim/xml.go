@@ -61,6 +61,8 @@ func (f *Fleet) domainXML(g *world.Guest) string {
   </features>
   <cpu mode='custom' match='exact' check='full'>
     <model fallback='forbid'>%s</model>
+    <feature policy='require' name='aes'/>
+    <feature policy='require' name='x2apic'/>
   </cpu>
   <on_poweroff>destroy</on_poweroff>
   <on_reboot>restart</on_reboot>
@@ -86,9 +88,6 @@ func (f *Fleet) domainXML(g *world.Guest) string {
 `, id, escape(g.VM.Name), schemas.VMID(u), labelsXML(f.labels(g)), int64(g.VM.Mem)/1024, int64(g.VM.Mem)/1024, g.VM.VCPUs,
 		guestCPU, escape(f.diskPath(g.VM.Name)), u[13], u[14], u[15])
 }
-
-// guestCPU is the CPU model that guests are given: every host can provide it.
-const guestCPU = "Nehalem"
 
 func capabilitiesXML(h *Host) string {
 	cores := max(1, int(float64(h.Capacity.CPU)/1000/float64(h.Speed)+.5))
@@ -176,34 +175,4 @@ func poolXML(p rpc.Pool, capacity, used uint64) string {
   </target>
 </pool>
 `, p.Name, schemas.VMID(p.UUID), capacity, used, capacity-used, SharedPath)
-}
-
-// compareCPU answers CompareCPU and CompareHypervisorCPU: 0 incompatible, 1
-// identical, 2 superset. A host provides its own model and the guests' one.
-func compareCPU(h *Host, text string) (int32, error) {
-	var x struct {
-		XMLName xml.Name
-		Model   string `xml:"model"`
-		Host    struct {
-			Model string `xml:"model"`
-		} `xml:"host>cpu"`
-		Inner struct {
-			Model string `xml:"model"`
-		} `xml:"cpu"`
-	}
-	if err := xml.Unmarshal([]byte(text), &x); err != nil {
-		return -1, rpc.Errorf(rpc.CodeXML, "XML error: %v", err)
-	}
-	for _, m := range []string{x.Model, x.Inner.Model, x.Host.Model} {
-		switch strings.TrimSpace(m) {
-		case "":
-			continue
-		case h.CPUModel:
-			return 1, nil
-		case guestCPU:
-			return 2, nil
-		}
-		return 0, nil
-	}
-	return -1, rpc.Errorf(rpc.CodeXML, "XML error: Missing CPU model name")
 }

@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/foreshift/foreshift/placer/policy"
@@ -20,6 +19,8 @@ type hostState struct {
 	// Models are the guest CPU models the host can run; nil = unknown. It is made of
 	// Msg when that list changes.
 	Models map[string]bool
+	// CPUSince is when the host began to report the CPU and the hypervisor it has.
+	CPUSince schemas.Time
 }
 
 // goneAfter is how long a silent host is remembered; its VMs are stale long before.
@@ -51,8 +52,8 @@ func (f *Fleet) applyHost(in Input, m *schemas.CapacityHost) error {
 			since[v.VM] = in.Time
 		}
 	}
-	if h.Msg == nil || !slices.Equal(h.Msg.CPUModels, m.CPUModels) {
-		h.Models = modelSet(m.CPUModels)
+	if h.Msg == nil || !sameCPU(h.Msg, m) {
+		h.Models, h.CPUSince = modelSet(m.CPUModels), in.Time
 	}
 	h.Msg, h.Seq, h.Prev, h.At, h.Since = m, in.Seq, h.At, in.Time, since
 	f.noteDirty(m, in)

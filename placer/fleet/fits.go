@@ -10,24 +10,6 @@ import (
 	"github.com/foreshift/foreshift/schemas"
 )
 
-// CPUFits reports whether a host can run the VM's CPU. A named model must be among
-// those that libvirt says the host can run; the host's own CPU passed through needs
-// the same model; where either is not known, the same model must do. What is
-// unknown on both sides is let pass: libvirt itself compares once more before a
-// move begins.
-func (v *View) CPUFits(vm, host int32) bool {
-	m, to := &v.VMs[vm], &v.Hosts[host]
-	from := &v.Hosts[m.Host]
-	switch m.Inv.CPUModel {
-	case "", "host-passthrough", "maximum", "host-model":
-	default:
-		if to.models != nil {
-			return to.models[m.Inv.CPUModel]
-		}
-	}
-	return from.Msg.CPUModel == "" || to.Msg.CPUModel == "" || from.Msg.CPUModel == to.Msg.CPUModel
-}
-
 // LocalDisks is how much of the VM's storage is seen by its host alone and has to
 // be copied along, bytes, and on how many disks.
 func (v *View) LocalDisks(vm int32) (size schemas.Bytes, disks int) {

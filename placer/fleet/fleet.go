@@ -100,8 +100,9 @@ type Fleet struct {
 	moves     map[schemas.CommandID]*Move
 	record    map[schemas.VMID]uint64
 	dirty     map[schemas.VMID]dirtyState
-	costs     learning.Costs // of MIGRATIONS
-	ends      learning.Ends  // of MIGRATIONS
+	unfit     map[cpuKey]cpuRefusal // of MIGRATIONS
+	costs     learning.Costs        // of MIGRATIONS
+	ends      learning.Ends         // of MIGRATIONS
 	acts      actState
 	kv        policyState
 	plans     planState
@@ -141,6 +142,7 @@ func New(cfg Config) *Fleet {
 		moves:     map[schemas.CommandID]*Move{},
 		record:    map[schemas.VMID]uint64{},
 		dirty:     map[schemas.VMID]dirtyState{},
+		unfit:     map[cpuKey]cpuRefusal{},
 		acts:      newActState(),
 		kv:        policyState{Versions: map[uint64]schemas.Policy{}},
 		plans:     planState{Actions: map[schemas.PlanID][]schemas.CommandID{}},

@@ -76,7 +76,8 @@ func (f *Fleet) applyOutcome(in Input, m *schemas.Outcome) error {
 	if mv.final() && (m.Result == schemas.ResultUnknown || m.Result == schemas.ResultRefused) {
 		return nil
 	}
-	if !mv.final() {
+	f.noteCPU(in.Time, &mv.Command, m)
+	if !mv.final() && m.Reason.Code != schemas.ReasonCPUModel { // which says nothing of what moves take
 		f.costs.Learn(m)
 	}
 	f.ends.Outcome(m, in.Time)

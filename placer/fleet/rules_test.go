@@ -1,6 +1,7 @@
 package fleet_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -82,7 +83,98 @@ func TestCPUFits(t *testing.T) {
 		})
 		if got := v.CPUFits(v.VMIndex(fleettest.ID("db")), v.HostIndex("b")); got != c.want {
 			t.Errorf("%+v: %v", c, got)
+		} else if why := v.WhyNotCPU(v.VMIndex(fleettest.ID("db")), v.HostIndex("b")); !got && (why.Code != schemas.ReasonCPUModel || why.Detail == "") {
+			t.Errorf("%+v: %s", c, why)
 		}
+	}
+}
+
+// What a host has refused to run it is not asked to run again, nor by another VM with
+// the same CPU, until the host has another CPU or hypervisor, or has run it after all.
+func TestCPURefused(t *testing.T) {
+	w := small()
+	change := func(m *schemas.CapacityHost) {
+		m.CPUModel, m.CPUModels, m.CPUDigest = "EPYC", []string{"EPYC", "Nehalem"}, "00000000000000aa"
+		for i := range m.VMs {
+			m.VMs[i].CPUModel, m.VMs[i].CPUDigest = "Nehalem", "00000000000000bb"
+		}
+	}
+	f, _ := told(t, w, change)
+	db := fleettest.ID("db")
+	n := 0
+	ended := func(result schemas.Result, code schemas.ReasonCode) {
+		n++
+		id := schemas.CommandID(fmt.Sprintf("c%d", n))
+		w.Now = w.Now.Add(time.Second)
+		apply(t, f, w.Input("MIGRATIONS", &schemas.Command{ID: id, VM: db, Source: "a", Destination: "b", Issued: w.Now, Expires: w.Now.Add(time.Minute), Deadline: w.Now.Add(time.Hour), CPUDigest: f.CPUOf(db, "a")}))
+		apply(t, f, w.Input("MIGRATIONS", &schemas.Outcome{Command: id, VM: db, Host: "a", Source: "a", Destination: "b", Time: w.Now, Result: result, RunsAt: "a", Reason: schemas.Reason{Code: code, Detail: "no avx512f"}}))
+	}
+	fits := func(vm string, host schemas.HostID) bool {
+		v := f.View(w.Now)
+		return v.CPUFits(v.VMIndex(fleettest.ID(vm)), v.HostIndex(host))
+	}
+	report := func(change func(*schemas.CapacityHost)) {
+		w.Now = w.Now.Add(time.Second)
+		for _, m := range w.Capacity() {
+			change(m)
+			apply(t, f, w.Input("CAPACITY", m))
+		}
+	}
+	ended(schemas.ResultFailed, schemas.ReasonLibvirt)
+	if !fits("db", "b") {
+		t.Fatal("a move that failed for another reason says nothing of the CPU")
+	}
+	ended(schemas.ResultFailed, schemas.ReasonCPUModel)
+	report(change)
+	if fits("db", "b") || fits("web", "b") {
+		t.Error("refused, and asked again: the VM itself, or another with the same CPU")
+	}
+	if !fits("db", "a") {
+		t.Error("another host has said nothing")
+	}
+	v := f.View(w.Now)
+	if why := v.WhyNotCPU(v.VMIndex(db), v.HostIndex("b")); why.Code != schemas.ReasonCPUModel || why.Detail != "b was asked and refused: no avx512f" {
+		t.Error(why)
+	}
+	for _, a := range v.Attempts {
+		if a.Reason == schemas.ReasonCPUModel && (a.Failure() || !a.NeverBegan()) {
+			t.Error("what never began counts against the breaker, or cools down")
+		}
+	}
+	b, err := f.AppendSnapshot(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := fleet.New(fleet.Config{Base: w.Base})
+	if err := g.Restore(b); err != nil {
+		t.Fatal(err)
+	}
+	if v := g.View(w.Now); v.CPUFits(v.VMIndex(db), v.HostIndex("b")) {
+		t.Error("forgotten with a restart")
+	}
+	other := func(m *schemas.CapacityHost) {
+		change(m)
+		for i := range m.VMs {
+			m.VMs[i].CPUDigest = "00000000000000cc"
+		}
+	}
+	if report(other); !fits("db", "b") {
+		t.Error("the VM has another CPU now")
+	}
+	newer := func(m *schemas.CapacityHost) {
+		change(m)
+		m.CPUDigest = "00000000000000dd"
+	}
+	if report(newer); !fits("db", "b") {
+		t.Error("the host can do more now, and may be asked again")
+	}
+	ended(schemas.ResultFailed, schemas.ReasonCPUModel)
+	if report(newer); fits("db", "b") {
+		t.Error("asked and refused again")
+	}
+	ended(schemas.ResultSucceeded, schemas.ReasonOK)
+	if report(newer); !fits("db", "b") {
+		t.Error("it has run there since")
 	}
 }
 

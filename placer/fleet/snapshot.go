@@ -51,6 +51,8 @@ type hostSnapshot struct {
 	At    schemas.Time
 	Prev  schemas.Time
 	Since []entry[schemas.VMID, schemas.Time]
+
+	CPUSince schemas.Time
 }
 
 type snapshot struct {
@@ -65,6 +67,7 @@ type snapshot struct {
 	Dirty     []entry[schemas.VMID, dirtyState]
 	Costs     learning.Costs
 	Ends      learning.Ends
+	Unfit     []entry[cpuKey, cpuRefusal]
 
 	Acts      actState
 	HostModes []entry[schemas.HostID, modeAct]
@@ -89,7 +92,7 @@ type snapshot struct {
 // AppendSnapshot appends the whole state to b.
 func (f *Fleet) AppendSnapshot(b []byte) ([]byte, error) {
 	s := snapshot{HostClock: f.hostClock, Links: entries(f.links, byLink), Issued: f.issued,
-		OwnLimit: entries(f.ownLimit, byVM), Record: entries(f.record, byVM), Dirty: entries(f.dirty, byVM), Costs: f.costs, Ends: f.ends,
+		OwnLimit: entries(f.ownLimit, byVM), Record: entries(f.record, byVM), Dirty: entries(f.dirty, byVM), Costs: f.costs, Ends: f.ends, Unfit: entries(f.unfit, byCPU),
 		Acts: f.acts, HostModes: hostsOf(f.acts.HostMode), VMModes: entries(f.acts.VMMode, byVM), Cordon: hostsOf(f.acts.Cordon), Drain: hostsOf(f.acts.Drain), ActPast: entries(f.acts.Versions, byNumber[uint64]),
 		Policy: f.kv.Now, PolicyAt: f.kv.At, PolicySeq: f.kv.Seq, PolicyPast: entries(f.kv.Versions, byNumber[uint64]),
 		Memory: f.Memory, Held: hostsOf(f.Memory.Held), Skip: entries(f.Memory.Skip, byVM),
@@ -98,7 +101,7 @@ func (f *Fleet) AppendSnapshot(b []byte) ([]byte, error) {
 	s.Memory.Held, s.Memory.Skip, s.Plans.Actions = nil, nil, nil
 	for _, e := range hostsOf(f.hosts) {
 		h := e.Value
-		s.Hosts = append(s.Hosts, entry[schemas.HostID, hostSnapshot]{e.Key, hostSnapshot{*h.Msg, h.Seq, h.At, h.Prev, entries(h.Since, byVM)}})
+		s.Hosts = append(s.Hosts, entry[schemas.HostID, hostSnapshot]{e.Key, hostSnapshot{*h.Msg, h.Seq, h.At, h.Prev, entries(h.Since, byVM), h.CPUSince}})
 	}
 	for _, e := range entries(f.forecasts, byVM) {
 		s.Forecasts = append(s.Forecasts, entry[schemas.VMID, forecastRow]{e.Key, *e.Value})
@@ -127,7 +130,7 @@ func (f *Fleet) Restore(b []byte) error {
 	n.links, n.ownLimit, n.record, n.dirty = fromEntries(s.Links), fromEntries(s.OwnLimit), fromEntries(s.Record), fromEntries(s.Dirty)
 	for i := range s.Hosts {
 		h := &s.Hosts[i].Value
-		n.hosts[s.Hosts[i].Key] = &hostState{&h.Msg, h.Seq, h.At, h.Prev, fromEntries(h.Since), modelSet(h.Msg.CPUModels)}
+		n.hosts[s.Hosts[i].Key] = &hostState{&h.Msg, h.Seq, h.At, h.Prev, fromEntries(h.Since), modelSet(h.Msg.CPUModels), h.CPUSince}
 	}
 	for i := range s.Forecasts {
 		n.forecasts[s.Forecasts[i].Key] = &s.Forecasts[i].Value
@@ -135,7 +138,7 @@ func (f *Fleet) Restore(b []byte) error {
 	for i := range s.Moves {
 		n.moves[s.Moves[i].Key] = &s.Moves[i].Value
 	}
-	n.costs, n.ends = s.Costs, s.Ends
+	n.costs, n.ends, n.unfit = s.Costs, s.Ends, fromEntries(s.Unfit)
 	n.acts = s.Acts
 	n.acts.HostMode, n.acts.VMMode, n.acts.Cordon = fromEntries(s.HostModes), fromEntries(s.VMModes), fromEntries(s.Cordon)
 	n.acts.Drain, n.acts.Versions = fromEntries(s.Drain), fromEntries(s.ActPast)

@@ -40,6 +40,7 @@ type View struct {
 	Unknown  []*Move // moves whose end nobody knows
 	Resumed  schemas.Time
 
+	unfit     map[cpuKey]cpuRefusal
 	links     map[policy.Link]linkState
 	linkAge   time.Duration
 	bandwidth schemas.BytesPerSecond
@@ -59,7 +60,8 @@ type Host struct {
 	// Stale is why nothing is decided on the host's word, ok while it is fresh.
 	Stale schemas.Reason
 
-	models map[string]bool // guest CPU models it can run; nil = unknown
+	models   map[string]bool // guest CPU models it can run; nil = unknown
+	cpuSince schemas.Time    // when it began to report the CPU it has
 }
 
 // VM is one running or paused VM of a view.
@@ -90,7 +92,7 @@ type VM struct {
 
 // View joins the streams at a moment.
 func (f *Fleet) View(now schemas.Time) *View {
-	v := &View{Now: now, Base: f.cfg.Base, Step: schemas.StepAt(now, f.cfg.Base), links: f.links, linkAge: f.cfg.LinkAge, bandwidth: f.cfg.SiteBandwidth, Costs: &f.costs, Resumed: f.acts.ResumedAt}
+	v := &View{Now: now, Base: f.cfg.Base, Step: schemas.StepAt(now, f.cfg.Base), links: f.links, unfit: f.unfit, linkAge: f.cfg.LinkAge, bandwidth: f.cfg.SiteBandwidth, Costs: &f.costs, Resumed: f.acts.ResumedAt}
 	f.viewHosts(v)
 	f.viewGrid(v)
 	f.viewVMs(v)
@@ -125,7 +127,7 @@ func (f *Fleet) viewHosts(v *View) {
 			speed = 1
 		}
 		age := v.Now.Sub(h.At)
-		host := Host{ID: id, Fresh: age <= f.cfg.HostAge, Cap: m.Capacity.Vec(), Room: room, Msg: m, Speed: speed, Age: age, models: h.Models}
+		host := Host{ID: id, Fresh: age <= f.cfg.HostAge, Cap: m.Capacity.Vec(), Room: room, Msg: m, Speed: speed, Age: age, models: h.Models, cpuSince: h.CPUSince}
 		if !host.Fresh {
 			host.Stale = stale("%s has not been heard of for over %s", id, f.cfg.HostAge)
 		}

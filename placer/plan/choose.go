@@ -349,7 +349,7 @@ func (s *State) explain(c *choice) schemas.Reason {
 	case schemas.ReasonResidency:
 		return no(c.why, "%s may not be at site %s", m.Name, host.Msg.Site)
 	case schemas.ReasonCPUModel:
-		return no(c.why, "CPU %s, not %s", host.Msg.CPUModel, from.Msg.CPUModel)
+		return s.V.WhyNotCPU(c.vm, c.dest)
 	case schemas.ReasonAntiAffinity:
 		return no(c.why, "%s is there and must be apart", s.V.VMs[c.other].Name)
 	case schemas.ReasonAffinity:

@@ -39,6 +39,12 @@ func LinkOf(a, b schemas.SiteID) Link {
 // UnderWay reports whether the move still takes up its places in the budgets.
 func (a *Attempt) UnderWay() bool { return a.Ended == 0 }
 
+// NeverBegan reports whether the VM was not touched: its source refused the command, or
+// its destination the VM's CPU.
+func (a *Attempt) NeverBegan() bool {
+	return a.Result == schemas.ResultRefused || a.Result == schemas.ResultFailed && a.Reason == schemas.ReasonCPUModel
+}
+
 // Failure reports whether the attempt counts against the breaker: it failed by
 // itself, not by an operator's word, or nobody was there to start it.
 func (a *Attempt) Failure() bool {
@@ -46,7 +52,7 @@ func (a *Attempt) Failure() bool {
 	case schemas.ResultUnknown:
 		return true
 	case schemas.ResultFailed:
-		return a.Reason != schemas.ReasonAborted
+		return a.Reason != schemas.ReasonAborted && a.Reason != schemas.ReasonCPUModel
 	case schemas.ResultRefused:
 		return a.Reason == schemas.ReasonExpired || a.Reason == schemas.ReasonUnreachable || a.Reason == schemas.ReasonLibvirt || a.Reason == schemas.ReasonJournal
 	}
@@ -93,12 +99,12 @@ func NewTally(p Policy, history []Attempt, now schemas.Time, base time.Duration,
 		}
 		if a.At > day {
 			t.day[a.VM]++
-			if a.Result != schemas.ResultRefused {
+			if !a.NeverBegan() {
 				started[a.VM]++
 				last[a.VM] = max(last[a.VM], a.At, a.Ended)
 			}
 			// What was refused for another reason than a failure says nothing: it never began.
-			if a.Ended > cleared && (a.Result != schemas.ResultRefused || a.Failure()) {
+			if a.Ended > cleared && (!a.NeverBegan() || a.Failure()) {
 				ended = append(ended, a)
 			}
 		}

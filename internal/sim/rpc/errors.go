@@ -19,6 +19,7 @@ const (
 	CodeNoStoragePool    Code = 49
 	CodeNoStorageVol     Code = 50
 	CodeStorageVolExist  Code = 90
+	CodeCPUIncompatible  Code = 91
 	CodeOperationInvalid Code = 55
 	CodeResourceBusy     Code = 87
 	CodeMigrateUnsafe    Code = 81
