@@ -153,7 +153,9 @@ func (c *scored) learn(i, n int, past func(l, h, t int) (said, got float64), sd 
 			slope[l] = slope[l-1]
 			ratio := float32(1)
 			if sd[l-1] > 0 && sd[l] > sd[l-1] {
-				ratio = float32(sd[l] / sd[l-1])
+				// A model fitted to few errors may say anything of leads that it never saw.
+				// No error grows faster than that of noise added up twice.
+				ratio = float32(min(sd[l]/sd[l-1], math.Pow(float64(h)/float64(errorLeads[l-1]), 1.5)))
 			}
 			for k := range q {
 				q[k] *= ratio
