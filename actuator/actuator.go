@@ -261,6 +261,28 @@ type metrics struct {
 	unknown         prometheus.Gauge
 	leftFiles       prometheus.Counter
 	seconds         prometheus.Histogram
+	moves           *prometheus.GaugeVec
+
+	mu     sync.Mutex
+	phases map[schemas.CommandID]schemas.Phase // of the moves that this host leads now
+}
+
+// inPhase counts a move under the phase it has come to; one that is done is not counted.
+func (m *metrics) inPhase(id schemas.CommandID, p schemas.Phase) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	old, known := m.phases[id]
+	if old == p {
+		return
+	}
+	if known {
+		m.moves.WithLabelValues(string(old)).Dec()
+		delete(m.phases, id)
+	}
+	if p != schemas.PhaseDone {
+		m.moves.WithLabelValues(string(p)).Inc()
+		m.phases[id] = p
+	}
 }
 
 func newMetrics(r prometheus.Registerer, host schemas.HostID) (*metrics, error) {
@@ -271,11 +293,13 @@ func newMetrics(r prometheus.Registerer, host schemas.HostID) (*metrics, error) 
 		unknown:         prometheus.NewGauge(prometheus.GaugeOpts{Name: "foreshift_actuator_unknown_moves", Help: "Moves whose end nobody knows.", ConstLabels: labels}),
 		leftFiles:       prometheus.NewCounter(prometheus.CounterOpts{Name: "foreshift_actuator_left_files_total", Help: "Disk files that were copied away with a VM and could not be deleted here.", ConstLabels: labels}),
 		seconds:         prometheus.NewHistogram(prometheus.HistogramOpts{Name: "foreshift_actuator_move_seconds", Help: "Duration of moves that ended.", ConstLabels: labels, Buckets: []float64{1, 2, 5, 10, 20, 60, 120, 300, 900}}),
+		moves:           prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "foreshift_actuator_moves", Help: "Moves that this host leads now, by phase.", ConstLabels: labels}, []string{"phase"}),
+		phases:          map[schemas.CommandID]schemas.Phase{},
 	}
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.outcomes, m.refusedRequests, m.unknown, m.leftFiles, m.seconds} {
+	for _, c := range []prometheus.Collector{m.outcomes, m.refusedRequests, m.unknown, m.leftFiles, m.seconds, m.moves} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("metrics: %w", err)
 		}

@@ -216,6 +216,7 @@ func (a *Actuator) start(ctx context.Context, t migration.Ticket, rec moveRecord
 			})
 		},
 		Progress: func(p schemas.Progress) {
+			a.met.inPhase(p.Command, p.Phase)
 			select {
 			case news <- p:
 			default: // the bus is slow: the next will do

@@ -130,6 +130,7 @@ type Stats struct {
 	Pressed, UnderWay   int
 	Unknown, Duplicates int
 	Evaluations         int
+	Budgets             map[string][2]int // used and allowed: cluster at a time, hour attempts in 12 steps
 }
 
 // NewDecider makes one; the error names every fault of its policy.

@@ -15,6 +15,7 @@ type metrics struct {
 	evaluations                                prometheus.Gauge
 	before, after, hosts, vms, pressed, moving prometheus.Gauge
 	unknown, duplicates                        prometheus.Gauge
+	budgets                                    *prometheus.GaugeVec
 
 	last         uint64 // decisions counted so far
 	lastDeclined map[schemas.ReasonCode]uint64
@@ -43,12 +44,13 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		moving:       gauge("moves_under_way", "VMs whose move is under way or not yet seen to have ended."),
 		unknown:      gauge("moves_unknown", "Moves whose end nobody knows: they hold all others."),
 		duplicates:   gauge("vms_duplicate", "VMs seen running on two hosts: frozen, page somebody."),
+		budgets:      prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "foreshift", Subsystem: "placer", Name: "budget_moves", Help: "Budgets of moves, by what is used and what is allowed: cluster at a time, hour attempts in 12 base steps."}, []string{"budget", "what"}),
 		told:         prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "foreshift", Subsystem: "placer", Name: "messages_total", Help: "Messages published, by kind."}, []string{"kind"}),
 	}
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.declined, m.decisions, m.evaluations, m.plans, m.actions, m.commands, m.before, m.after, m.hosts, m.vms, m.pressed, m.moving, m.unknown, m.duplicates, m.told} {
+	for _, c := range []prometheus.Collector{m.declined, m.decisions, m.evaluations, m.plans, m.actions, m.commands, m.before, m.after, m.hosts, m.vms, m.pressed, m.moving, m.unknown, m.duplicates, m.budgets, m.told} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("placer metrics: %w", err)
 		}
@@ -81,6 +83,10 @@ func (m *metrics) set(s Stats) {
 	m.moving.Set(float64(s.UnderWay))
 	m.unknown.Set(float64(s.Unknown))
 	m.duplicates.Set(float64(s.Duplicates))
+	for name, b := range s.Budgets {
+		m.budgets.WithLabelValues(name, "used").Set(float64(b[0]))
+		m.budgets.WithLabelValues(name, "allowed").Set(float64(b[1]))
+	}
 	for code, n := range s.Declined {
 		m.declined.WithLabelValues(string(code)).Add(float64(n - m.lastDeclined[code]))
 		m.lastDeclined[code] = n

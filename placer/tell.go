@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/foreshift/foreshift/placer/plan"
+	"github.com/foreshift/foreshift/placer/policy"
 	"github.com/foreshift/foreshift/schemas"
 	"github.com/foreshift/foreshift/streams"
 )
@@ -151,6 +152,8 @@ func (d *Decider) count(s *plan.State, dec *plan.Decision) {
 	}
 	st.Before, st.After = dec.Plan.Before, dec.Plan.After
 	st.Hosts, st.VMs, st.Unknown, st.Evaluations = len(s.V.Hosts), len(s.V.VMs), len(s.V.Unknown), dec.Plan.Used
+	used := policy.NewTally(s.P, s.V.Attempts, s.V.Now, s.V.Base, s.V.Resumed)
+	st.Budgets = map[string][2]int{"cluster": {used.Cluster, s.P.MaxPerCluster}, "hour": {used.Hour, s.P.MaxPerHour}}
 	st.Pressed, st.UnderWay, st.Duplicates = 0, 0, 0
 	for h := range s.V.Hosts {
 		if s.Pressed(int32(h)) {

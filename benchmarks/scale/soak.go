@@ -145,6 +145,8 @@ type Latency struct {
 	ForecastP [2]float64 `json:"sample_to_forecast_s"` // p50, p99
 	Pressures int        `json:"pressures"`
 	PressureP [2]float64 `json:"sample_to_pressure_s"`
+	CPU       float64    `json:"cpu_s_a_step"` // of all forecasters, while steps were measured
+	RSS       float64    `json:"rss_bytes"`    // of all forecasters, at the end
 	Samples   Samples    `json:"samples"`
 }
 
@@ -169,9 +171,15 @@ func RunLatency(ctx context.Context, o Options, instances, steps int) (*Latency,
 	if _, err := r.again(ctx, 3*time.Minute+4*o.Base); err != nil {
 		return nil, err
 	}
+	// What a step costs is looked at from one step's middle to another's.
+	time.Sleep(time.Until(schemas.StepAt(schemas.At(time.Now()), o.Base).End(o.Base).Std()) - o.Base/20)
 	from := schemas.StepAt(schemas.At(time.Now()), o.Base)
+	before, _, err := r.used(ctx)
+	if err != nil {
+		return nil, err
+	}
 	l := &Latency{VMs: o.VMs, Instances: instances, BaseS: o.Base.Seconds(), GraceS: max(o.Base/10, min(o.Base, 2*time.Second)).Seconds()}
-	listening, cancel := context.WithTimeout(ctx, time.Duration(steps+1)*o.Base)
+	listening, cancel := context.WithTimeout(ctx, time.Duration(steps)*o.Base)
 	defer cancel()
 	var forecasts, pressures []float64
 	stop := r.listen(listening, func(e streams.Event) {
@@ -192,6 +200,11 @@ func RunLatency(ctx context.Context, o Options, instances, steps int) (*Latency,
 	if err != nil {
 		return nil, err
 	}
+	after, rss, err := r.used(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l.CPU, l.RSS = (after-before)/float64(steps), rss
 	if len(forecasts) == 0 {
 		return nil, fmt.Errorf("nothing was forecast within %d steps", steps)
 	}

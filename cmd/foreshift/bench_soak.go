@@ -2,9 +2,12 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"slices"
 	"time"
 
 	"github.com/foreshift/foreshift/benchmarks/scale"
+	"github.com/foreshift/foreshift/internal/chart"
 	"github.com/spf13/cobra"
 )
 
@@ -45,16 +48,37 @@ goroutines over the second half, and whether every sample is in the history once
 func benchLatency() *cobra.Command {
 	var o scaleFlags
 	var instances, steps int
+	var sizes []int
+	var plot string
 	c := &cobra.Command{Use: "latency --vms V", Short: "Measure how long after a step's last sample the fleet is told of pressure", Args: cobra.NoArgs,
 		Long: `Runs forecasters on a synthetic fleet and prints, by the stream's own time, how long after
 the end of a step each VM's forecast and pressure are stored: half of them, and 99 %. The
-grace in which a step waits for late samples is part of it.`}
+grace in which a step waits for late samples is part of it.
+
+With --sizes 1000,2000,5000 it measures one forecaster with fleets of these sizes, one
+after the other, and fits how CPU time and memory a step grow.`}
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if err := o.ready(c); err != nil {
 			return err
 		}
 		if instances < 1 || instances > 16 || steps < 1 || steps > 100 {
 			return usageError{fmt.Errorf("--instances %d must be 1..16, --steps %d 1..100", instances, steps)}
+		}
+		if len(sizes) > 0 {
+			if !slices.IsSorted(sizes) || sizes[0] < 1 || len(sizes) < 2 {
+				return usageError{fmt.Errorf("--sizes %v: want two or more that rise", sizes)}
+			}
+			k, err := scale.RunCost(c.Context(), o.Options, sizes, steps)
+			if err != nil {
+				return err
+			}
+			if plot != "" {
+				if err := plotCost(plot, k); err != nil {
+					return err
+				}
+			}
+			last := k.Runs[len(k.Runs)-1]
+			return o.end(c, k, last.Samples, fmt.Sprintf("CPU a step grows with VMs^%.2f, memory with VMs^%.2f", k.CPU, k.RSS))
 		}
 		l, err := scale.RunLatency(c.Context(), o.Options, instances, steps)
 		if err != nil {
@@ -66,5 +90,19 @@ grace in which a step waits for late samples is part of it.`}
 	f := c.Flags()
 	f.IntVar(&instances, "instances", 1, "`number` of forecasters")
 	f.IntVar(&steps, "steps", 5, "`steps` to measure")
+	f.IntSliceVar(&sizes, "sizes", nil, "measure fleets of these `numbers` of VMs instead")
+	f.StringVar(&plot, "plot", "", "with --sizes: draw CPU time and memory by size into this `file`")
 	return c
+}
+
+func plotCost(path string, k *scale.Cost) error {
+	cpu, rss := chart.Series{Name: fmt.Sprintf("CPU-ms a VM and step; total grows as VMs^%.2f", k.CPU)}, chart.Series{Name: fmt.Sprintf("memory, MB for 10 VMs; total grows as VMs^%.2f", k.RSS)}
+	for _, r := range k.Runs {
+		x := float64(r.VMs)
+		cpu.X, cpu.Y = append(cpu.X, x), append(cpu.Y, 1e3*r.CPU/x)
+		rss.X, rss.Y = append(rss.X, x), append(rss.Y, 10*r.RSS/1e6/x)
+	}
+	svg := chart.Line(chart.Figure{Title: "What a VM costs by the size of the fleet", Desc: "CPU time a step and memory of one forecaster, divided by the number of VMs: level lines are costs in proportion.",
+		X: chart.Axis{Label: "VMs"}, Y: chart.Axis{Label: "a VM"}}, []chart.Series{cpu, rss})
+	return os.WriteFile(path, svg, 0o644)
 }

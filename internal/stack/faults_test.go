@@ -234,19 +234,22 @@ func (r *rig) judge() {
 // in headers: the trace, and what each decision had seen.
 func (r *rig) follow() {
 	var outcome *schemas.Outcome
-	var ended uint64
-	for _, e := range r.record() {
-		if m, ok := e.Msg.(*schemas.Outcome); ok && m.Result == schemas.ResultSucceeded {
-			outcome, ended = m, e.Seq
-		}
-	}
-	var began uint64
 	var command *schemas.Command
-	for _, e := range r.record() {
-		if m, ok := e.Msg.(*schemas.Command); ok && m.ID == outcome.Command {
-			began, command = e.Seq, m
+	var ended, began uint64
+	r.until("the record is read", 30*time.Second, func() bool {
+		commands, at := map[schemas.CommandID]*schemas.Command{}, map[schemas.CommandID]uint64{}
+		for _, e := range r.record() {
+			switch m := e.Msg.(type) {
+			case *schemas.Command:
+				commands[m.ID], at[m.ID] = m, e.Seq
+			case *schemas.Outcome:
+				if c := commands[m.Command]; c != nil && m.Result == schemas.ResultSucceeded {
+					outcome, ended, command, began = m, e.Seq, c, at[m.Command]
+				}
+			}
 		}
-	}
+		return outcome != nil
+	})
 	inspector := streamstest.ConnectTo(r.t, r.o, streams.RoleInspector)
 	header := func(c *streams.Conn, stream string, seq uint64) nats.Header {
 		s, err := c.JS.Stream(r.ctx, stream)
