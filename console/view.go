@@ -91,6 +91,18 @@ func (m *Move) Lead() time.Duration {
 	return m.Command.Predicted.Onset.Sub(m.Outcome.Time)
 }
 
+// Timing says how a move that succeeded stood to the trouble it foresaw, in words:
+// "12 s before it" or "8 s too late"; empty where there is nothing to say.
+func (m *Move) Timing() string {
+	switch {
+	case m.Outcome == nil || m.Outcome.Result != schemas.ResultSucceeded || m.Command.Predicted.Onset == 0:
+		return ""
+	case m.Predicted():
+		return schemas.Span(m.Lead()) + " before it"
+	}
+	return schemas.Span(-m.Lead()) + " too late"
+}
+
 // Counts sums moves up by how they ended.
 type Counts struct {
 	Succeeded int `json:"succeeded"`

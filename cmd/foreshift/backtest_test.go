@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,18 +24,7 @@ func backtest(args ...string) (string, error) {
 func TestBacktestCommand(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "small.csv")
-	var b bytes.Buffer
-	b.WriteString("vm,t,cpu_pct,cores,mem_cap_mb\n")
-	for v := range 12 {
-		for s := range 9 * 288 {
-			pct := 20
-			if s%288/24 == v {
-				pct = 95
-			}
-			fmt.Fprintf(&b, "v%d,%d,%d,2,1024\n", v, s, pct)
-		}
-	}
-	if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
+	if err := os.WriteFile(path, tinyHistory(12, 9), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	page := filepath.Join(dir, "page.html")

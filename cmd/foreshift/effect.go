@@ -3,9 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
-	"maps"
 	"slices"
-	"strings"
 
 	"github.com/foreshift/foreshift/console"
 	"github.com/foreshift/foreshift/schemas"
@@ -23,19 +21,9 @@ func effectText(w io.Writer, moves []console.Move) error {
 }
 
 func effectRows(e *schemas.Effect) [][]string {
-	rows := [][]string{{"TERM", "BEFORE", "AFTER", "WITHOUT THE MOVE", "DIFFERENCE", "90 % INTERVAL", "CERTAIN"}}
-	order := func(name string) string { // the VM, where it was, where it is
-		return strings.NewReplacer("vm.", "1", "source.", "2", "destination.", "3").Replace(name)
-	}
-	names := slices.SortedFunc(maps.Keys(e.Terms), func(a, b string) int { return strings.Compare(order(a), order(b)) })
-	for _, name := range names {
-		c := e.Terms[name]
-		certain := "no"
-		if c.Low > 0 || c.High < 0 {
-			certain = "yes"
-		}
-		rows = append(rows, []string{name, fmt.Sprintf("%.4g", c.Before), fmt.Sprintf("%.4g", c.After), fmt.Sprintf("%.4g", c.Without), fmt.Sprintf("%+.4g", c.After-c.Without),
-			fmt.Sprintf("%+.4g to %+.4g", c.Low, c.High), certain})
+	rows := [][]string{{"TERM", "BEFORE", "AFTER", "WITHOUT THE MOVE", "DIFFERENCE", "BETWEEN, NINE CHANCES IN TEN", "CERTAIN"}}
+	for _, t := range console.Achieved(e) {
+		rows = append(rows, []string{t.What, t.Before, t.After, t.Without, t.Difference, t.Low + " and " + t.High, map[bool]string{true: "yes", false: "no"}[t.Certain]})
 	}
 	return rows
 }

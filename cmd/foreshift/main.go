@@ -20,7 +20,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func main() {
+func main() { start() }
+
+func start() {
 	ctx, cancel := service.Context(muted{os.Stderr})
 	c := root()
 	c.SetOut(newPaper(os.Stdout))

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -40,16 +39,6 @@ func (o *consoleOptions) flags(c *cobra.Command) {
 	f.StringSliceVar(&o.names, "host-name", nil, "`name` under which a proxy reaches the page; those of loopback are known")
 	f.StringVar(&o.traces, "traces", "", "`directory` of recorded demand that backtests are offered; default: traces in the state directory")
 	f.BoolVar(&o.secure, "secure-cookies", false, "the page is reached through a proxy with TLS only")
-}
-
-// frugal keeps the console's own process small: most of what it reads is garbage once
-// it is folded, and a collector that waits for as much garbage as there is live data
-// would double it. What it holds has few pointers, so collecting often costs little.
-// Who sets GOGC or GOMEMLIMIT decides himself.
-func frugal() {
-	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetGCPercent(10)
-	}
 }
 
 // addConsole puts the console on mux; what it gives keeps it up to date until ctx ends.

@@ -41,10 +41,10 @@ func ahead(t, now schemas.Time) string {
 		return "-"
 	}
 	d := t.Sub(now).Round(time.Second)
-	if d < 0 {
+	if d <= 0 {
 		return "now"
 	}
-	return "in " + d.String()
+	return "in " + schemas.Span(d)
 }
 
 // ago says how old something is.
@@ -52,11 +52,7 @@ func ago(t, now schemas.Time) string {
 	if t == 0 {
 		return "never"
 	}
-	d := now.Sub(t)
-	if d < 10*time.Second {
-		return max(d, 0).Round(100*time.Millisecond).String() + " ago"
-	}
-	return d.Round(time.Second).String() + " ago"
+	return schemas.Span(max(now.Sub(t), 0).Round(100*time.Millisecond)) + " ago"
 }
 
 func share(part, whole float64) string {
@@ -131,7 +127,7 @@ func vmRows(v *console.View, wide bool) [][]string {
 }
 
 func moveRows(v *console.View, most int) [][]string {
-	rows := [][]string{{"EPOCH", "VM", "FROM", "TO", "STATE", "TOOK", "DOWNTIME", "BEFORE ONSET", "WHY"}}
+	rows := [][]string{{"EPOCH", "VM", "FROM", "TO", "STATE", "TOOK", "DOWNTIME", "THE TROUBLE", "WHY"}}
 	for i := range v.Moves {
 		if i == most {
 			break
@@ -150,8 +146,8 @@ func moveRows(v *console.View, most int) [][]string {
 			state = string(o.Result)
 			took = fmt.Sprintf("%.1f s", float64(o.Duration))
 			down = fmt.Sprintf("%.0f ms", float64(o.Downtime))
-			if o.Result == schemas.ResultSucceeded && c.Predicted.Onset != 0 {
-				lead = m.Lead().Round(time.Second).String()
+			if t := m.Timing(); t != "" {
+				lead = t
 			}
 			if !o.Reason.OK() {
 				why = o.Reason.String()
@@ -175,7 +171,7 @@ func planRows(v *console.View) [][]string {
 // planText tells one plan whole: what moves, when and why, and what does not. name
 // gives the name of a VM.
 func planText(w io.Writer, p *schemas.Plan, now schemas.Time, name func(schemas.VMID) string) error {
-	fmt.Fprintf(w, "plan %s of %s, mode %s, policy version %d\n", p.ID, p.Time, p.Mode, p.PolicyVersion)
+	fmt.Fprintf(w, "plan %s of %s, mode %s, policy version %d\n", p.ID, p.Time.Std().Format("2006-01-02 15:04:05 UTC"), p.Mode, p.PolicyVersion)
 	fmt.Fprintf(w, "unmet demand expected: %.0f core-s without it, %.0f with it; %d evaluations\n", p.Before, p.After, p.Used)
 	if b := &p.Basis; len(b.Persistence) > 0 {
 		words := make([]string, len(b.Persistence))

@@ -181,12 +181,11 @@ func serviceOf(name string, at *place, o serviceOptions, bus *streams.Bus, mux *
 	case "recorder":
 		return func(ctx context.Context) error { return streams.Record(ctx, bus, log) }, nil
 	case "console":
-		frugal()
 		tokens, keep, err := addConsole(mux, o.console.on(at.url), at.state, bus, o.base, log)
 		if err == nil {
 			log.Info("sign in with a token of this file", "tokens", tokens.Path())
 		}
-		return keep, err
+		return func(ctx context.Context) error { frugal(ctx); return keep(ctx) }, err
 	case "actuator":
 		authorities, err := streams.LoadAuthorities(filepath.Join(at.state, streams.FileAuthorities))
 		if err != nil {

@@ -106,7 +106,7 @@ func (w *watcher) outcome(o *schemas.Outcome) {
 	}
 	when := "the trouble had begun"
 	if m.Predicted() {
-		when = m.Lead().Round(time.Second).String() + " before the trouble"
+		when = schemas.Span(m.Lead()) + " before the trouble"
 		select {
 		case <-w.moved:
 		default:

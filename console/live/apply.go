@@ -46,9 +46,9 @@ func (m *Model) Apply(e streams.Event) {
 		}
 	case *schemas.Benefit:
 		v := m.vmOf(x.VM)
-		v.touched, v.benefit = schemas.Time(e.Time), x
-		if x.Destination == "" && x.Reason.Code == schemas.ReasonNoPressure {
-			v.benefit = nil
+		v.touched, v.benefit = schemas.Time(e.Time), nil
+		if x.Destination != "" || x.Reason.Code != schemas.ReasonNoPressure {
+			v.benefit = m.slim(x)
 		}
 	case *schemas.Shortfall:
 		m.shortfalls[x.Site] = x

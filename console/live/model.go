@@ -67,7 +67,8 @@ type Model struct {
 	models     []schemas.Model
 	learnt     learnt
 	names      map[schemas.HostID]schemas.HostID // one copy of each host's name
-	labels     map[string]map[string]string      // one copy of each set of labels
+	codes      map[schemas.ReasonCode]schemas.ReasonCode
+	labels     map[string]map[string]string // one copy of each set of labels
 	feeds      map[string]*Feed
 }
 
@@ -79,7 +80,7 @@ func New(base time.Duration) *Model {
 		links:      map[policy.Link]*schemas.CapacityLink{},
 		shortfalls: map[schemas.SiteID]*schemas.Shortfall{}, moves: map[schemas.CommandID]*console.Move{}, progress: map[schemas.CommandID]*schemas.Progress{},
 		words: fleet.New(fleet.Config{Base: base}), calendar: map[string]*schemas.Calendar{}, names: map[schemas.HostID]schemas.HostID{},
-		feeds: map[string]*Feed{}, labels: map[string]map[string]string{},
+		feeds: map[string]*Feed{}, codes: map[schemas.ReasonCode]schemas.ReasonCode{}, labels: map[string]map[string]string{},
 	}
 }
 

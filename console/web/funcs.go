@@ -3,11 +3,10 @@ package web
 import (
 	"fmt"
 	"html/template"
-	"maps"
 	"math"
 	"net/url"
 	"path/filepath"
-	"slices"
+	"regexp"
 	"strings"
 	"time"
 
@@ -27,15 +26,15 @@ func (s *Server) funcs() template.FuncMap {
 		"vmURL":   func(v schemas.VMID) string { return "/vms/" + v.String() },
 		"hostURL": func(h schemas.HostID) string { return "/hosts/" + url.PathEscape(string(h)) },
 		"spark":   spark, "list": func(v ...any) []any { return v }, "first": first, "join": joinHosts,
-		"reason": reason, "short": short, "lead": lead, "done": done, "add": func(a, b int) int { return a + b },
-		"add100": func(x float64) float64 { return 100 * x }, "saves": func(g schemas.Gain) float64 { return g.Before - g.After }, "linkUse": linkUse,
+		"reason": reason, "short": short, "done": done, "add": func(a, b int) int { return a + b },
+		"add100": func(x float64) float64 { return 100 * x }, "abs": math.Abs, "hold": hold, "saves": func(g schemas.Gain) float64 { return g.Before - g.After }, "linkUse": linkUse,
 		"pctOf": func(part, whole any) string {
 			if w := toFloat(whole); w > 0 {
 				return percent(toFloat(part) / w)
 			}
 			return "–"
 		},
-		"base": filepath.Base, "meter": meter, "matchText": agenda.MatchText, "expectedText": agenda.ExpectedText, "effects": effects,
+		"base": filepath.Base, "meter": meter, "matchText": agenda.MatchText, "expectedText": agenda.ExpectedText, "effects": console.Achieved,
 		"words": func(s string) string { return strings.ReplaceAll(s, "_", " ") },
 		"safe":  func(b []byte) template.HTML { return template.HTML(b) }, // charts only: they escape what comes from outside
 	}
@@ -81,13 +80,7 @@ func gib(b schemas.Bytes) string           { return fmt.Sprintf("%.1f", float64(
 func rate(b schemas.BytesPerSecond) string { return fmt.Sprintf("%.1f MB/s", float64(b)/1e6) }
 
 // number writes with three digits, and whole from a hundred on.
-func number(v any) string {
-	x := toFloat(v)
-	if math.Abs(x) >= 100 {
-		return fmt.Sprintf("%.0f", x)
-	}
-	return fmt.Sprintf("%.3g", x)
-}
+func number(v any) string { return schemas.Figure(toFloat(v)) }
 
 // span writes a length of time as a person says it.
 func span(d time.Duration) string {
@@ -178,29 +171,6 @@ func meter(part, whole any, class string) template.HTML {
 	return template.HTML(fmt.Sprintf(`<svg class="meter %s" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true"><rect class="track" width="100" height="8"/><rect class="fill" width="%s" height="8"/></svg>`, class, percentOf(part, whole)))
 }
 
-// effect is one line of what a move achieved, with its unit.
-type effect struct{ What, Before, After, Without, Between string }
-
-// effects writes the terms of an effect for people; the name ends with the unit.
-func effects(e *schemas.Effect) (out []effect) {
-	for _, name := range slices.Sorted(maps.Keys(e.Terms)) {
-		c := e.Terms[name]
-		div, unit, what := 1., "", name
-		for _, u := range []struct {
-			suffix, unit string
-			div          float64
-		}{{"_mcpu", "cores", 1000}, {"_bytes_per_second", "MB/s", 1e6}, {"_bytes", "GiB", 1 << 30}, {"_ms", "ms", 1}, {"_ratio", "%", .01}} {
-			if w, ok := strings.CutSuffix(name, u.suffix); ok {
-				div, unit, what = u.div, " "+u.unit, w
-				break
-			}
-		}
-		w := func(v float64) string { return strings.ReplaceAll(fmt.Sprintf("%.2f", v/div), "-", "−") + unit }
-		out = append(out, effect{strings.NewReplacer(".", ": ", "_", " ").Replace(what), w(c.Before), w(c.After), w(c.Without), w(c.Low) + " to " + w(c.High)})
-	}
-	return out
-}
-
 func plural(n int, one, many string) string {
 	if n == 1 {
 		return "1 " + one
@@ -240,6 +210,11 @@ func joinHosts(hs []schemas.HostID) string {
 	return b.String()
 }
 
+// hold keeps a number and its unit on one line.
+func hold(text string) string { return numbered.ReplaceAllString(text, "$1\u00a0$2") }
+
+var numbered = regexp.MustCompile(`(\d) (%|h|s|min|ms|GiB|MB/s|cores|core-s|core-seconds|days)`)
+
 // reason is a typed reason in words, with its code for who looks it up.
 func reason(r schemas.Reason) string {
 	if r.Detail == "" {
@@ -251,14 +226,6 @@ func reason(r schemas.Reason) string {
 func short(id any) string {
 	s := fmt.Sprint(id)
 	return s[:min(8, len(s))]
-}
-
-// lead is the warning that was left when a move ended, empty when there was none.
-func lead(m console.Move) string {
-	if !m.Predicted() {
-		return ""
-	}
-	return span(m.Lead().Round(time.Second))
 }
 
 // done is how far a move has come, 0..100.

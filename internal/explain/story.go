@@ -3,7 +3,6 @@ package explain
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/foreshift/foreshift/schemas"
 )
@@ -78,17 +77,10 @@ func when(t, now schemas.Time) string {
 	case t == 0:
 		return "at a time nobody knows"
 	case d > 0:
-		return fmt.Sprintf("%s, in %s", clock, round(d))
+		return fmt.Sprintf("%s, in %s", clock, schemas.Span(d))
 	default:
-		return fmt.Sprintf("%s, %s ago", clock, round(-d))
+		return fmt.Sprintf("%s, %s ago", clock, schemas.Span(-d))
 	}
-}
-
-func round(d time.Duration) time.Duration {
-	if d >= 10*time.Second {
-		return d.Round(time.Second)
-	}
-	return d.Round(10 * time.Millisecond)
 }
 
 func plural(n int, one, many string) string {
@@ -99,14 +91,7 @@ func plural(n int, one, many string) string {
 }
 
 // work writes core-seconds.
-func work(v float64) string { return number(v) + " core-seconds" }
-
-func number(v float64) string {
-	if v >= 100 || v <= -100 {
-		return fmt.Sprintf("%.0f", v)
-	}
-	return fmt.Sprintf("%.3g", v)
-}
+func work(v float64) string { return schemas.Figure(v) + " core-seconds" }
 
 // advice is what a person can do about a reason; empty when nothing need be done.
 func advice(code schemas.ReasonCode, vm string, host schemas.HostID, plan schemas.PlanID, action schemas.CommandID) string {

@@ -132,7 +132,11 @@ func (v *VM) short(s *Story) {
 	if p := v.Contention; pressed(p) {
 		answer = fmt.Sprintf("Its host %s runs short of %s with a chance of %s within a day%s.", p.Host, p.Resource, percent(p.Score), horizons(p.Chances[p.Resource]))
 		if p.Onset != 0 {
-			points = append(points, "it begins at "+when(p.Onset, v.Now))
+			begins := "begins"
+			if p.Onset <= v.Now {
+				begins = "began"
+			}
+			points = append(points, "it "+begins+" at "+when(p.Onset, v.Now))
 		}
 		if h := v.HostPressure; h != nil && h.Resource == p.Resource {
 			points = append(points, fmt.Sprintf("the host's VMs together ask for %s of %s at the peak", Amount(h.Resource, h.Peak), Amount(h.Resource, h.Limit)))
@@ -196,7 +200,7 @@ func (v *VM) moves(s *Story, a *schemas.Action) {
 func terms(g *schemas.Gain) []string {
 	var up, down []string
 	for _, t := range g.Terms {
-		words := strings.ReplaceAll(t.Name, "_", " ") + " " + number(t.Amount)
+		words := strings.ReplaceAll(t.Name, "_", " ") + " " + schemas.Figure(t.Amount)
 		switch {
 		case t.Amount > 0:
 			up = append(up, words)
@@ -266,9 +270,9 @@ func (v *VM) past(s *Story) {
 		case o == nil:
 			line += "under way"
 		case o.Result == schemas.ResultSucceeded:
-			line += fmt.Sprintf("succeeded in %.3g s, %.3g ms of standstill", float64(o.Duration), float64(o.Downtime))
+			line += fmt.Sprintf("succeeded in %s s, %s ms of standstill", schemas.Figure(float64(o.Duration)), schemas.Figure(float64(o.Downtime)))
 			if on := c.Predicted.Onset; on > o.Time {
-				line += fmt.Sprintf(", %s before the shortage it foresaw", round(on.Sub(o.Time)))
+				line += fmt.Sprintf(", %s before the shortage it foresaw", schemas.Span(on.Sub(o.Time)))
 			}
 			if m.Effect != nil {
 				line += "; " + m.Effect.Verdict

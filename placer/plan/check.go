@@ -19,7 +19,7 @@ func (s *State) hold(vm, a, b int32, act *schemas.Action) schemas.Reason {
 		return no(schemas.ReasonMode, "mode recommend: nothing moves by itself here")
 	}
 	if act.Due > s.V.Now {
-		return no(schemas.ReasonNotDue, "it starts in %s", span(act.Due.Sub(s.V.Now)))
+		return no(schemas.ReasonNotDue, "it starts in %s", schemas.Span(act.Due.Sub(s.V.Now)))
 	}
 	return schemas.Reason{Code: schemas.ReasonOK}
 }

@@ -2,7 +2,6 @@ package plan
 
 import (
 	"math"
-	"time"
 
 	"github.com/foreshift/foreshift/placer/policy"
 	"github.com/foreshift/foreshift/schemas"
@@ -388,28 +387,18 @@ func (s *State) explain(c *choice) schemas.Reason {
 	case schemas.ReasonWorse:
 		return no(c.why, "%s would be worse off by more than is gained", host.ID)
 	case schemas.ReasonNoBenefit:
-		return no(c.why, "saves %.3g core-seconds, costs %.3g", c.saved, c.gain.Cost)
+		return no(c.why, "saves %s core-seconds, costs %s", schemas.Figure(c.saved), schemas.Figure(c.gain.Cost))
 	case schemas.ReasonBelowMinimum:
 		if s.left[left{c.vm, c.dest}] {
-			return no(c.why, "benefit %.3g core-seconds; to go back where it came from it takes %.3g", c.gain.Benefit, homesick*s.minBenefit)
+			return no(c.why, "benefit %s core-seconds; to go back where it came from it takes %s", schemas.Figure(c.gain.Benefit), schemas.Figure(homesick*s.minBenefit))
 		}
-		return no(c.why, "benefit %.3g core-seconds, least %.3g", c.gain.Benefit, s.minBenefit)
+		return no(c.why, "benefit %s core-seconds, least %s", schemas.Figure(c.gain.Benefit), schemas.Figure(s.minBenefit))
 	case schemas.ReasonHeldOut:
-		return no(c.why, "benefit %.3g core-seconds, left out by lot today: what comes of it shows what moves achieve", c.gain.Benefit)
+		return no(c.why, "benefit %s core-seconds, left out by lot today: what comes of it shows what moves achieve", schemas.Figure(c.gain.Benefit))
 	case schemas.ReasonOK:
 		return schemas.Reason{Code: c.why}
 	case schemas.ReasonSelf:
 		return schemas.Reason{Code: c.why, Detail: "it is there"}
 	}
 	return s.hostWhy[c.dest]
-}
-
-// span writes a duration for people.
-func span(d time.Duration) string {
-	switch {
-	case d >= 10*time.Second:
-		return d.Round(time.Second).String()
-	default:
-		return d.Round(10 * time.Millisecond).String()
-	}
 }

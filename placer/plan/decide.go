@@ -118,7 +118,7 @@ func (s *State) candidates() []*candidate {
 func (s *State) balanced(i int32) schemas.Reason {
 	host := &s.V.Hosts[s.V.VMs[i].Host]
 	if held := s.f.Memory.Held[host.ID]; held.Steps < s.P.HoldSteps && s.planned[i] == nil {
-		return no(schemas.ReasonHold, "pressure of %s has held for %d of %d steps", host.ID, held.Steps, s.P.HoldSteps)
+		return no(schemas.ReasonHold, "pressure of %s has held for %s of %s", host.ID, s.steps(held.Steps), s.steps(s.P.HoldSteps))
 	}
 	return s.tally.Source(host.ID)
 }
@@ -178,7 +178,7 @@ func (b *board) duties() {
 	slices.SortStableFunc(mends, func(x, y *candidate) int { return cmp.Compare(s.resident(int(x.vm)), s.resident(int(y.vm))) })
 	for _, c := range append(drains, mends...) {
 		if s.limits.hour <= 0 || s.P.MaxPerCluster <= 0 || s.P.MaxPerHost <= 0 {
-			c.why = no(schemas.ReasonBudgetHour, "the moves that may begin within 12 steps are used up")
+			c.why = no(schemas.ReasonBudgetHour, "the moves that may begin within %s are used up", s.steps(schemas.StepsPerDay/24))
 			continue
 		}
 		if s.hosts.Leave(s.V.Hosts[c.home].ID).OK() && s.breach(c.vm).OK() {

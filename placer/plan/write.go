@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/foreshift/foreshift/schemas"
 )
@@ -118,7 +119,7 @@ func (b *board) overall() schemas.Reason {
 		}
 	}
 	if pressed == 0 {
-		return no(schemas.ReasonNoPressure, "no host's pressure within %d steps is above %.2f", s.P.LookAheadSteps, float64(s.P.Trigger))
+		return no(schemas.ReasonNoPressure, "no host's pressure within %s is above %.2f", s.steps(s.P.LookAheadSteps), float64(s.P.Trigger))
 	}
 	for _, c := range cands {
 		if c.why.Code == schemas.ReasonHold {
@@ -126,7 +127,7 @@ func (b *board) overall() schemas.Reason {
 		}
 	}
 	if held > 0 && held == len(cands) {
-		return no(schemas.ReasonHold, "%s pressed, but not yet for %d steps", hosts(pressed), s.P.HoldSteps)
+		return no(schemas.ReasonHold, "%s pressed, but not yet for %s", hosts(pressed), s.steps(s.P.HoldSteps))
 	}
 	return no(schemas.ReasonNoBenefit, "%s pressed, and no move of %d VMs there pays within the rules", hosts(pressed), len(cands))
 }
@@ -141,7 +142,7 @@ func (s *State) decline(c *candidate) schemas.Reason {
 		return s.Gate
 	}
 	if !c.judged {
-		return no(schemas.ReasonBelowMinimum, "no host can make it save more than %.3g core-seconds, least %.3g", c.saves, s.minBenefit)
+		return no(schemas.ReasonBelowMinimum, "no host can make it save more than %s core-seconds, least %s", schemas.Figure(c.saves), schemas.Figure(s.minBenefit))
 	}
 	if len(c.counts) == 0 {
 		return no(schemas.ReasonNoRoom, "there is no other host")
@@ -166,11 +167,11 @@ func (s *State) decline(c *candidate) schemas.Reason {
 		return schemas.Reason{Code: code, Detail: detail}
 	}
 	if n := c.counts[schemas.ReasonBelowMinimum]; n > 0 {
-		return no(schemas.ReasonBelowMinimum, "the best of %d hosts brings %.3g core-seconds, least %.3g", c.looked(), c.score, s.minBenefit)
+		return no(schemas.ReasonBelowMinimum, "the best of %d hosts brings %s core-seconds, least %s", c.looked(), schemas.Figure(c.score), schemas.Figure(s.minBenefit))
 	}
 	var parts []string
 	for _, code := range codes {
-		parts = append(parts, fmt.Sprintf("%d %s", c.counts[schemas.ReasonCode(code)], code))
+		parts = append(parts, fmt.Sprintf("%d %s", c.counts[schemas.ReasonCode(code)], strings.ReplaceAll(code, "_", " ")))
 	}
 	return no(schemas.ReasonNoBenefit, "hosts: %s", strings.Join(parts, ", "))
 }
@@ -194,7 +195,7 @@ func (s *State) explained(c *candidate) []schemas.Decline {
 		}
 		why := s.explain(ch)
 		if why.OK() && c.has {
-			why = no(schemas.ReasonWorse, "benefit %.3g core-seconds, %s gives %.3g", ch.gain.Benefit, s.V.Hosts[c.best.dest].ID, c.best.gain.Benefit)
+			why = no(schemas.ReasonWorse, "benefit %s core-seconds, %s gives %s", schemas.Figure(ch.gain.Benefit), s.V.Hosts[c.best.dest].ID, schemas.Figure(c.best.gain.Benefit))
 		}
 		out = append(out, schemas.Decline{VM: s.V.VMs[c.vm].ID, Host: s.V.Hosts[ch.dest].ID, Reason: why, Score: ch.gain.Benefit})
 	}
@@ -232,18 +233,21 @@ func (s *State) because(c *candidate) string {
 	case c.must():
 		return fmt.Sprintf("%s; %s is where %s does least harm", c.duty.Detail, dst.ID, m.Name)
 	case c.leader != nil:
-		return fmt.Sprintf("it makes room on %s for %s, which comes from %s; without it %.3g core-seconds less would be saved", src.ID, s.V.VMs[c.leader.vm].Name, s.V.Hosts[c.leader.home].ID, c.best.gain.Benefit)
+		return fmt.Sprintf("it makes room on %s for %s, which comes from %s; without it %s core-seconds less would be saved", src.ID, s.V.VMs[c.leader.vm].Name, s.V.Hosts[c.leader.home].ID, schemas.Figure(c.best.gain.Benefit))
 	}
 	lead := "the shortage is here already"
 	switch {
 	case p.OnsetSlot >= 0 && w.end < p.Onset:
-		lead = fmt.Sprintf("the move ends %s before it", span(p.Onset.Sub(w.end)))
+		lead = fmt.Sprintf("the move ends %s before it", schemas.Span(p.Onset.Sub(w.end)))
 	case p.OnsetSlot >= 0 && s.V.Now < p.Onset:
-		lead = fmt.Sprintf("the move ends %s too late but pays all the same", span(w.end.Sub(p.Onset)))
+		lead = fmt.Sprintf("the move ends %s too late but pays all the same", schemas.Span(w.end.Sub(p.Onset)))
 	}
-	return fmt.Sprintf("%s runs short of %s with chance %.2f, %s of %s at the peak; %s; moving %s to %s saves %.3g of %.3g core-seconds",
-		src.ID, p.Resource, p.Look, Amount(p.Resource, p.Peak), Amount(p.Resource, p.Limit), lead, m.Name, dst.ID, c.best.gain.Benefit, c.best.gain.Before)
+	return fmt.Sprintf("%s runs short of %s with chance %.2f, %s of %s at the peak; %s; moving %s to %s saves %s of %s core-seconds",
+		src.ID, p.Resource, p.Look, Amount(p.Resource, p.Peak), Amount(p.Resource, p.Limit), lead, m.Name, dst.ID, schemas.Figure(c.best.gain.Benefit), schemas.Figure(c.best.gain.Before))
 }
+
+// steps is so many base steps as a person says it.
+func (s *State) steps(n int) string { return schemas.Span(time.Duration(n) * s.V.Base) }
 
 // looked is how many hosts the candidate was judged against.
 func (c *candidate) looked() int {

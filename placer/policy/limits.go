@@ -169,7 +169,7 @@ func (t *Tally) Fleet() schemas.Reason {
 	case t.Cluster >= t.p.MaxPerCluster:
 		return schemas.Reason{Code: schemas.ReasonBudgetCluster, Detail: fmt.Sprintf("%d of %d moves are taken", t.Cluster, t.p.MaxPerCluster)}
 	case t.Hour >= t.p.MaxPerHour:
-		return schemas.Reason{Code: schemas.ReasonBudgetHour, Detail: fmt.Sprintf("%d of %d attempts in 12 steps are used", t.Hour, t.p.MaxPerHour)}
+		return schemas.Reason{Code: schemas.ReasonBudgetHour, Detail: fmt.Sprintf("%d of %d attempts in %s are used", t.Hour, t.p.MaxPerHour, schemas.Span(12*t.base))}
 	}
 	return schemas.Reason{}
 }
@@ -178,10 +178,10 @@ func (t *Tally) Fleet() schemas.Reason {
 func (t *Tally) VM(v schemas.VMID) schemas.Reason {
 	if until, ok := t.cool[v]; ok && t.now < until {
 		left := until.Sub(t.now)
-		return schemas.Reason{Code: schemas.ReasonCoolDown, Detail: fmt.Sprintf("it moved lately and stays for another %.4g steps", left.Seconds()/t.base.Seconds())}
+		return schemas.Reason{Code: schemas.ReasonCoolDown, Detail: fmt.Sprintf("it moved lately and stays for another %s", schemas.Span(left))}
 	}
 	if n := t.day[v]; n >= t.p.MaxPerVMDay {
-		return schemas.Reason{Code: schemas.ReasonBudgetVM, Detail: fmt.Sprintf("%d of %d attempts in 288 steps are used", n, t.p.MaxPerVMDay)}
+		return schemas.Reason{Code: schemas.ReasonBudgetVM, Detail: fmt.Sprintf("%d of %d attempts in %s are used", n, t.p.MaxPerVMDay, schemas.Span(schemas.StepsPerDay*t.base))}
 	}
 	return schemas.Reason{}
 }

@@ -82,7 +82,7 @@ setInterval(() => {
 
 // --- the map: headroom by slot, a letter each
 const letters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_.~!*():@,;+=/?|^$";
-const what = { c: "cpu free", m: "memory free", n: "net free", d: "disk free" };
+const what = { c: "cpu", m: "memory", n: "net", d: "disk" };
 let slid = false;
 function slide() {
   const s = $("#slot");
@@ -96,11 +96,10 @@ function slide() {
     const at = letters.indexOf(h[i]), free = -60 + 2 * at;
     const k = free < 0 ? "k0" : free < 10 ? "k1" : free < 20 ? "k2" : free < 30 ? "k3" : free < 50 ? "k4" : "k5";
     if (!t.classList.contains(k)) { t.classList.remove("k0", "k1", "k2", "k3", "k4", "k5"); t.classList.add(k); }
-    const text = (at === 0 ? "≤" : "") + free;
     if (t.dataset.r) {
-      $(".free", t).textContent = text + " %";
-      $(".what", t).textContent = what[t.dataset.r[i]];
-    } else t.textContent = text;
+      $(".free", t).textContent = (at === 0 ? "≥" : "") + Math.abs(free) + " %";
+      $(".what", t).textContent = what[t.dataset.r[i]] + (free < 0 ? " short" : " free");
+    } else t.textContent = (at === 0 ? "≤" : "") + free;
   }
 }
 
