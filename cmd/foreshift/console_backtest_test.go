@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -95,12 +96,16 @@ func TestConsoleRunsBacktests(t *testing.T) {
 	}
 	defer bus.Close()
 	mux := http.NewServeMux()
-	tokens, _, err := addConsole(mux, consoleOptions{}, dir, bus, schemas.DefaultBase, slog.New(slog.DiscardHandler))
+	ctx, stop := context.WithCancel(t.Context())
+	tokens, keep, err := addConsole(mux, consoleOptions{}, dir, bus, schemas.DefaultBase, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	page := httptest.NewServer(mux)
 	defer page.Close()
+	kept := make(chan error, 1)
+	go func() { kept <- keep(ctx) }()
+	defer func() { stop(); <-kept }() // which also ends a backtest that is under way
 	token := operatorToken(t, tokens.Path())
 	ask := func(method, path string, form url.Values) (int, string) {
 		t.Helper()
