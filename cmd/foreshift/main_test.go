@@ -104,7 +104,7 @@ func TestTables(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, want := range []string{"25 %", "in 1m30s", "no_room: no host has the memory", "2.5 s", "80 ms", "1m0s", "8.0", "16.0"} {
+	for _, want := range []string{"25 %", "in 1 min 30 s", "no_room: no host has the memory", "2.5 s", "80 ms", "1 min before it", "8.0", "16.0"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the tables lack %q:\n%s", want, out.String())
 		}

@@ -132,7 +132,7 @@ func (p *picture) status(w io.Writer, asJSON bool) error {
 	fmt.Fprintf(w, "%s in %s, %s; mode %s\n", count(len(p.Hosts), "host"), count(len(p.Sites), "site"), count(len(p.VMs), "VM"), mode)
 	fmt.Fprintf(w, "moves: %d succeeded (%d before the trouble), %d failed, %d refused, %d unknown, %d under way\n", n.Succeeded, n.Predicted, n.Failed, n.Refused, n.Unknown, n.Running)
 	if p.Base != schemas.DefaultBase {
-		fmt.Fprintf(w, "time is sped up here: a day of %d steps of %s lasts %s\n", schemas.StepsPerDay, schemas.Span(p.Base), schemas.Span(p.Base*schemas.StepsPerDay))
+		fmt.Fprintf(w, "time is sped up here: a day of %d steps of %s lasts %s\n", schemas.StepsPerDay, p.Base, p.Base*schemas.StepsPerDay)
 	}
 	if len(asks) > 0 {
 		fmt.Fprintf(w, "\n%s\n", out.paint(bold, "asks for you:"))
