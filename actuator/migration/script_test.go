@@ -146,6 +146,8 @@ func (p *script) see(t *testing.T, d *datadriven.TestData) {
 			p.o.Job.Active = v == "yes"
 		case "foreign":
 			p.o.Foreign = true
+		case "post-copy":
+			p.o.PostCopy = v == "cut"
 		case "abort":
 			p.o.Abort = true
 		case "resolve":

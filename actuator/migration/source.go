@@ -374,6 +374,8 @@ func (r *Rules) hold(s State, o Observation, why schemas.Reason, now int64) (Sta
 // stuck says in one reason why nobody can tell how the move ends.
 func stuck(s State, o Observation, why schemas.Reason) schemas.Reason {
 	switch {
+	case o.PostCopy: // before all else: whoever destroyed or resumed one now would lose the VM
+		return schemas.Reason{Code: schemas.ReasonUnsafe, Detail: "post-copy was cut off: the destination (" + o.Destination.String() + ") still fetches memory from the source's copy; destroy neither"}
 	case o.Source == Running && o.Destination == Running:
 		return schemas.Reason{Code: schemas.ReasonTwoRunning, Detail: "both hosts say that the VM runs: frozen, nothing is touched"}
 	case o.Destination == Unreachable:

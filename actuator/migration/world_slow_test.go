@@ -100,13 +100,21 @@ func (w *world) postCopy() {
 }
 
 // loseTransfer is what a transfer comes to when the source's actuator dies: in a
-// handover libvirt gives it up, in a move that it leads it goes on.
+// handover libvirt gives it up, in a move that it leads it goes on. (What then kept a
+// VM from running twice, were a lock daemon dead and Finish's reply lost as well, is
+// nothing: the lock was watched by the actuator. Such threefold misfortune is left out,
+// and said in docs/adr/0007-local-disks-and-peer-to-peer.md.)
 func (w *world) loseTransfer() {
 	t := w.slow
 	if t == nil || !t.began {
 		return
 	}
-	if w.slow = nil; w.peer && !w.fetching {
-		w.performPeer()
+	if w.slow = nil; !w.peer || w.fetching || t.aborted {
+		return
 	}
+	if w.lost[0] {
+		w.src, w.dst, w.ran = Absent, Running, true
+		return
+	}
+	w.performPeer()
 }

@@ -64,7 +64,7 @@ var plan = map[string]room{
 	"internal/cluster":    {may: []string{"schemas", "streams", "actuator/migration", "placer"}, clean: true},
 	"internal/sim":        {may: []string{"schemas", "internal/sim"}},
 	"internal/lab":        {may: []string{"schemas", "actuator/libvirt", "actuator/migration", "internal/lab"}},
-	"internal/lab/matrix": {may: []string{"schemas", "streams", "actuator", "internal/lab"}},
+	"internal/lab/matrix": {may: []string{"schemas", "streams", "actuator", "internal/lab", "placer/plan", "placer/policy/learning"}},
 	"internal/stack":      {may: []string{"*"}},
 	"benchmarks":          {may: []string{"*"}},
 	"cmd":                 {may: []string{"*"}},

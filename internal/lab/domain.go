@@ -26,6 +26,8 @@ type GuestSpec struct {
 	WorkingSet schemas.Bytes          // default 16 MiB
 	DirtyRate  schemas.BytesPerSecond // default 2 MiB/s
 
+	PostCopy bool // its owner allows post-copy
+
 	// Load is the CPU the guest burns over its day, as "SECOND:PERCENT,..." of its
 	// one vCPU, e.g. "0:10,30:10,45:60,60:60,65:10"; empty for none. The day is
 	// Period long (default 72 s) and begins wherever Unix time is a multiple of it
@@ -165,7 +167,7 @@ func (l *Lab) StartGuest(ctx context.Context, h *Host, spec GuestSpec) (*Guest, 
 const domainTemplate = `<domain type='qemu'>
   <name>%[1]s</name>
   <uuid>%[2]s</uuid>
-  <memory unit='KiB'>%[3]d</memory>
+%[12]s  <memory unit='KiB'>%[3]d</memory>
   <vcpu>1</vcpu>
   <os>
     <type arch='x86_64' machine='q35'>hvm</type>
@@ -226,6 +228,10 @@ func (l *Lab) domainXML(g *Guest, octet byte) (string, error) {
 	if l.cfg.Lock || l.cfg.IdleLock { // a lock of its own: the disk is shareable, so that locks on it keep nobody out
 		disk += fmt.Sprintf("    <lease><lockspace>%s</lockspace><key>%s</key><target path='%s'/></lease>\n", filepath.Base(l.LeaseDir()), leaseKey(g.Name), filepath.Dir(l.LeaseDir()))
 	}
+	labels := ""
+	if g.PostCopy {
+		labels = postCopyLabel
+	}
 	id := l.rec.ID
 	mac := fmt.Sprintf("52:54:00:%s:%s:%02x", id[:2], id[2:], octet)
 	texts := []string{filepath.Join(l.guestDir(), "vmlinuz"), filepath.Join(l.guestDir(), "initrd.gz"), strings.Join(args, " "), g.Console}
@@ -236,8 +242,11 @@ func (l *Lab) domainXML(g *Guest, octet byte) (string, error) {
 		}
 		texts[i] = b.String()
 	}
-	return fmt.Sprintf(domainTemplate, g.Name, g.ID, int64(g.Memory)>>10, texts[0], texts[1], texts[2], emulator, texts[3], guestBridge, mac, disk), nil
+	return fmt.Sprintf(domainTemplate, g.Name, g.ID, int64(g.Memory)>>10, texts[0], texts[1], texts[2], emulator, texts[3], guestBridge, mac, disk, labels), nil
 }
+
+// postCopyLabel is the label by which a VM's owner allows post-copy.
+const postCopyLabel = "  <metadata><f:labels xmlns:f='urn:foreshift:labels'><f:label key='post-copy' value='yes'/></f:labels></metadata>\n"
 
 // diskTemplate: no cache of the host's lies between the guest and the shared file.
 const diskTemplate = `    <disk type='file' device='disk'>

@@ -26,6 +26,7 @@ type Cell struct {
 	elsewhere bool               // somebody else moves the VM away
 	unlocks   bool               // the guest loses its lock: a new one takes its place
 	local     bool               // the guest's disk is its host's alone, and goes along
+	busy      bool               // the guest writes faster than the link carries, and its owner allows post-copy
 }
 
 func (c Cell) step(round int) string {
@@ -102,6 +103,7 @@ func Cells() []Cell {
 	}})
 	add(Cell{Name: "libvirt connection lost at the source", Steps: []string{"hand-over", "confirm", "prepare"}, fault: func(x *run) { x.gates[x.src].Cut() }, Quick: true})
 	add(Cell{Name: "libvirt connection lost at the destination", Steps: []string{"hand-over", "resume", "perform"}, fault: func(x *run) { x.gates[x.dst].Cut() }})
+	add(Cell{Name: "transfer that does not converge, post-copy allowed", ends: []schemas.Result{schemas.ResultFailed}, why: schemas.ReasonPostCopy, busy: true, before: thin, after: widen})
 	return append(append(out, commandCells()...), localCells()...)
 }
 
@@ -119,6 +121,15 @@ func localCells() []Cell {
 		{Name: "local disk, destination libvirtd killed", Steps: disk, fault: func(x *run) { x.killLibvirtd(x.dst, mended) }, local: true},
 	}
 }
+
+// thin makes the link carry less than a busy guest writes, and gives the move the time
+// that it takes to see that.
+func thin(x *run) {
+	x.fault(x.Lab.Hosts[x.dst].Throttle(3e6))
+	x.cmd.Deadline = x.cmd.Deadline.Add(3 * time.Minute)
+}
+
+func widen(x *run) { x.fault(x.Lab.Hosts[x.dst].Throttle(0)) }
 
 func abort(x *run) {
 	x.fault(x.act(x.ctx, &schemas.Act{Act: schemas.ActAbort, VM: x.guest.ID, Command: x.cmd.ID, Why: "the lab"}))

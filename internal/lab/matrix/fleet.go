@@ -22,6 +22,7 @@ type Fleet struct {
 	Lab   *lab.Lab
 	guest *lab.Guest
 	local bool // the guest's disk is its host's alone
+	busy  bool // the guest writes faster than a slow link carries, and its owner allows post-copy
 
 	dir       string
 	bus       *process
@@ -156,16 +157,19 @@ func (f *Fleet) boot(ctx context.Context) (err error) {
 	if f.local {
 		spec.Local = localDisk
 	}
+	if f.busy {
+		spec.WorkingSet, spec.DirtyRate, spec.PostCopy = 24<<20, 24<<20, true
+	}
 	f.guest, err = f.Lab.StartGuest(ctx, f.Lab.Hosts[0], spec)
 	return err
 }
 
-// kind makes sure that the guest's disk is its host's alone, or shared.
-func (f *Fleet) kind(ctx context.Context, local bool) error {
-	if f.local == local {
+// kind makes sure that the guest is of the kind that a cell wants.
+func (f *Fleet) kind(ctx context.Context, c Cell) error {
+	if f.local == c.local && f.busy == c.busy {
 		return nil
 	}
-	f.local = local
+	f.local, f.busy = c.local, c.busy
 	if err := f.Lab.RemoveGuest(ctx, f.guest); err != nil {
 		return err
 	}

@@ -109,3 +109,22 @@ func TestTable(t *testing.T) {
 		t.Error("a control that sees one copy is no proof")
 	}
 }
+
+// TestReportIsStrict: what was not struck proves nothing, and is not passed.
+func TestReportIsStrict(t *testing.T) {
+	two := ControlResult{Struck: true, Running: 2, Alien: 1}
+	for name, x := range map[string]struct {
+		r  Report
+		ok bool
+	}{
+		"all struck":         {Report{Results: []Result{{Struck: true}}, Control: []ControlResult{two}}, true},
+		"a fault missed":     {Report{Results: []Result{{Struck: true}, {}}, Control: []ControlResult{two}}, false},
+		"wrong":              {Report{Results: []Result{{Struck: true}}, Wrong: 1}, false},
+		"control saw one":    {Report{Control: []ControlResult{{Struck: true, Running: 1}}}, false},
+		"control not struck": {Report{Control: []ControlResult{{Running: 2, Alien: 1}}}, false},
+	} {
+		if x.r.OK() != x.ok {
+			t.Errorf("%s: OK is %v", name, !x.ok)
+		}
+	}
+}

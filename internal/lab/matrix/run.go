@@ -96,7 +96,7 @@ const (
 
 // Round plays one round of a cell. The error is of the lab, not of what it shows.
 func (f *Fleet) Round(ctx context.Context, c Cell, round int) (_ Result, err error) {
-	if err := f.kind(ctx, c.local); err != nil {
+	if err := f.kind(ctx, c); err != nil {
 		return Result{}, fmt.Errorf("%s: %w", c.Name, err)
 	}
 	src, err := f.where(ctx)
@@ -207,7 +207,11 @@ func anyEnd(r schemas.Result) bool { return true }
 // await waits for the command's first outcome and for its end.
 func (x *run) await(began time.Time) (first, end *schemas.Outcome) {
 	l := limits()
-	within := time.Until(began.Add(moveLimit + l.AbortGrace + l.Answer + answerSlack))
+	last := began.Add(moveLimit)
+	if d := x.cmd.Deadline.Std(); d.After(last) {
+		last = d
+	}
+	within := time.Until(last.Add(l.AbortGrace + l.Answer + answerSlack))
 	o, ok := x.outcome(x.ctx, x.cmd.ID, within, anyEnd)
 	if !ok {
 		return nil, nil

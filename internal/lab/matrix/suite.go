@@ -34,7 +34,12 @@ type Report struct {
 // OK: every fault struck, nothing was wrong, and the control saw two copies.
 func (r Report) OK() bool {
 	for _, c := range r.Control {
-		if c.Struck && !c.Two() {
+		if !c.Struck || !c.Two() {
+			return false
+		}
+	}
+	for _, x := range r.Results {
+		if !x.Struck {
 			return false
 		}
 	}
