@@ -50,11 +50,12 @@ func recipes(t *testing.T) map[string][][]string {
 var (
 	virsh   = regexp.MustCompile(`^virsh -c qemu\+ssh://(SOURCE|DESTINATION)/system (domstate|suspend|resume|destroy|undefine|start) VM$`)
 	restart = "ssh SOURCE systemctl restart foreshift-actuator"
+	remove  = "virsh -c qemu+ssh://SOURCE/system vol-delete FILE"
 	resolve = regexp.MustCompile(`^foreshift resolve VM --runs-at (SOURCE|DESTINATION)$`)
 )
 
 // follow types the commands of a recipe, on the simulated hosts.
-func (r *rig) follow(vm sim.VM, recipe []string, change func(*Config)) {
+func (r *rig) follow(vm sim.VM, recipe []string, change ...func(*Config)) {
 	r.t.Helper()
 	at := map[string]int{"SOURCE": 0, "DESTINATION": 1}
 	for _, line := range recipe {
@@ -66,7 +67,19 @@ func (r *rig) follow(vm sim.VM, recipe []string, change func(*Config)) {
 		}
 		if line == restart {
 			r.stops[r.fleet.Hosts()[0].ID]()
-			r.host(0, change)
+			r.host(0, change...)
+			continue
+		}
+		if line == remove {
+			if err := r.libvirt(0, func(l *lv.Libvirt) error {
+				v, err := l.StorageVolLookupByPath(fileOf(vm))
+				if err != nil {
+					return err
+				}
+				return l.StorageVolDelete(v, 0)
+			}); err != nil {
+				r.t.Fatalf("%s: %v", line, err)
+			}
 			continue
 		}
 		m := resolve.FindStringSubmatch(line)
@@ -77,8 +90,8 @@ func (r *rig) follow(vm sim.VM, recipe []string, change func(*Config)) {
 	}
 }
 
-// virsh does what the command of that name does.
-func (r *rig) virsh(vm sim.VM, host int, verb string) error {
+// libvirt does something with the daemon of a host, as virsh would.
+func (r *rig) libvirt(host int, do func(*lv.Libvirt) error) error {
 	u, err := url.Parse(r.fleet.Hosts()[host].URI)
 	if err != nil {
 		return err
@@ -92,6 +105,15 @@ func (r *rig) virsh(vm sim.VM, host int, verb string) error {
 		return err
 	}
 	defer func() { _ = l.Disconnect() }() // the test is over with it
+	return do(l)
+}
+
+// virsh does what the command of that name does.
+func (r *rig) virsh(vm sim.VM, host int, verb string) error {
+	return r.libvirt(host, func(l *lv.Libvirt) error { return typed(l, vm, verb) })
+}
+
+func typed(l *lv.Libvirt, vm sim.VM, verb string) error {
 	d, err := l.DomainLookupByUUID(lv.UUID(vm.ID))
 	if verb == "domstate" && lv.IsNotFound(err) {
 		return nil // which is what one wanted to know
@@ -270,6 +292,39 @@ func TestRunbook(t *testing.T) {
 			r.at(vm, x.at)
 		})
 	}
+}
+
+// TestRunbookLeftFile: a file that could not be deleted keeps its VM from coming back,
+// until the runbook is followed.
+func TestRunbookLeftFile(t *testing.T) {
+	t.Parallel()
+	book := recipes(t)["A disk file was left at the source"]
+	if len(book) != 1 {
+		t.Fatalf("the runbook has %d recipes for a file that was left", len(book))
+	}
+	r := newLocalRig(t)
+	r.host(0)
+	r.host(1)
+	vm := r.on(0)
+	r.beat()
+	if err := r.fleet.Inject(sim.Fault{Kind: sim.FailCall, Host: r.fleet.Hosts()[0].ID, Proc: rpc.StorageVolDelete, Code: rpc.CodeOperationFailed, Message: "not now"}); err != nil {
+		t.Fatal(err)
+	}
+	c := r.command(vm, 0, 1)
+	r.send(c)
+	r.want(c.ID, schemas.ResultSucceeded, 20*time.Second)
+	c = r.command(vm, 1, 0)
+	r.send(c)
+	if o := r.end(c.ID, 20*time.Second); o.Result != schemas.ResultFailed || o.Reason.Code != schemas.ReasonStorage {
+		t.Fatalf("%s: %s", o.Result, o.Reason)
+	}
+	r.follow(vm, book[0])
+	r.disks(vm, 1)
+	c = r.command(vm, 1, 0)
+	r.send(c)
+	r.want(c.ID, schemas.ResultSucceeded, 20*time.Second)
+	r.at(vm, 0)
+	r.disks(vm, 0)
 }
 
 // deadGuest is a move after which the guest does not live.

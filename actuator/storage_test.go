@@ -20,6 +20,9 @@ func newLocalRig(t *testing.T, change ...func(*sim.Config)) *rig {
 	return newRigOf(t, c)
 }
 
+// fileOf is the file of a VM's disk, on whatever host.
+func fileOf(vm sim.VM) string { return sim.LocalPath + "/" + strings.ToLower(vm.Name) + ".qcow2" }
+
 // disks wants the VM's file on one host and on no other, soon after the outcome.
 func (r *rig) disks(vm sim.VM, host int) {
 	r.t.Helper()
@@ -27,7 +30,7 @@ func (r *rig) disks(vm sim.VM, host int) {
 	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		at = at[:0]
 		for i, h := range r.fleet.Hosts() {
-			if _, there := r.fleet.Volumes(h.ID)[sim.LocalPath+"/"+strings.ToLower(vm.Name)+".qcow2"]; there {
+			if _, there := r.fleet.Volumes(h.ID)[fileOf(vm)]; there {
 				at = append(at, i)
 			}
 		}
@@ -99,7 +102,7 @@ func TestLocalDiskRefused(t *testing.T) {
 			t.Fatalf("%s: %s", o.Result, o.Reason)
 		}
 		r.at(vm, 1)
-		if _, there := r.fleet.Volumes(r.fleet.Hosts()[0].ID)[sim.LocalPath+"/"+strings.ToLower(vm.Name)+".qcow2"]; !there {
+		if _, there := r.fleet.Volumes(r.fleet.Hosts()[0].ID)[fileOf(vm)]; !there {
 			t.Fatal("a file that was not ours is gone")
 		}
 	})

@@ -26,12 +26,6 @@ func PeerCells() []Cell {
 		}, after: func(x *run) { x.peers[x.dst].Heal() }},
 		{Name: "p2p with a lock: source actuator killed", Steps: []string{"pre-copy", "perform", "switchover"}, fault: func(x *run) { x.killPart(x.actuators[x.src], mended) }, Quick: true},
 		{Name: "p2p with a lock: post-copy of a transfer that does not converge", Steps: []string{"post-copy done"}, ends: []schemas.Result{schemas.ResultSucceeded}, busy: true, before: thin, fault: func(*run) {}, after: widen},
-		{Name: "p2p with a lock: post-copy interrupted, taken up by the runbook", Steps: []string{"post-copy done"}, ends: []schemas.Result{schemas.ResultSucceeded}, busy: true, before: thin,
-			fault: func(x *run) {
-				pause(x.ctx, time.Second)
-				_, err := x.Lab.Hosts[x.src].Virsh(x.ctx, "domjobabort", "--postcopy", x.guest.ID.String())
-				x.fault(err)
-			}, after: takeUp},
 		{Name: "p2p: lock daemon killed at the source", Steps: stepsPreCopy, ends: []schemas.Result{schemas.ResultFailed}, why: schemas.ReasonLock,
 			fault: func(x *run) { x.killLock(x.src) }, unlocks: true},
 		{Name: "p2p: lock daemon killed at the destination", Steps: []string{"pre-copy", "prepare"}, why: schemas.ReasonLock,
@@ -47,19 +41,6 @@ func PeerCells() []Cell {
 // and lock nothing ([lab.Config.IdleLock]): only the trial can tell, and nothing moves.
 func UnlockedCells() []Cell {
 	return []Cell{{Name: "p2p: lock daemons run, and libvirt does not ask them", why: schemas.ReasonLock, ends: []schemas.Result{schemas.ResultRefused, schemas.ResultFailed}, Quick: true}}
-}
-
-// takeUp types what docs/RUNBOOK.md says under "Post-copy was cut off": the move must be
-// UNKNOWN, and neither copy touched.
-func takeUp(x *run) {
-	widen(x)
-	o, ok := x.outcome(x.ctx, x.cmd.ID, time.Second, anyEnd)
-	if !ok || o.Result != schemas.ResultUnknown || o.Reason.Code != schemas.ReasonUnsafe {
-		x.wrongs("with post-copy cut off the move is %q: %s", o.Result, o.Reason)
-	}
-	h := x.Lab.Hosts[x.src]
-	_, err := h.Virsh(x.ctx, "migrate", "--live", "--p2p", "--persistent", "--undefinesource", "--postcopy", "--postcopy-resume", "--unsafe", x.guest.ID.String(), x.Lab.Hosts[x.dst].URI, "tcp://"+x.Lab.Hosts[x.dst].Address)
-	x.fault(err)
 }
 
 func (x *run) killLock(host int) {
