@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -309,6 +310,15 @@ func (p *proc) signal(s syscall.Signal) error {
 		return fmt.Errorf("%s has ended: %v", p.name, p.err)
 	}
 	return p.cmd.Process.Signal(s)
+}
+
+// last is what it logged last.
+func (p *proc) last() string {
+	b, err := os.ReadFile(p.out.Name())
+	if err != nil {
+		return err.Error()
+	}
+	return strings.TrimSpace(string(b[max(0, len(b)-600):]))
 }
 
 // kill is kill -9.

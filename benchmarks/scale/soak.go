@@ -18,6 +18,7 @@ type Soak struct {
 	Hosts   int     `json:"hosts"`
 	Minutes float64 `json:"minutes"`
 	Faults  int     `json:"faults"`
+	Ended   int     `json:"ended_by_themselves"` // services, started again as whoever runs them would
 	Watched         // the forecaster
 	Placer  Watched `json:"placer"`
 	Samples Samples `json:"samples"`
@@ -95,6 +96,16 @@ func RunSoak(ctx context.Context, o Options, length, every time.Duration, seed u
 		}
 		for _, w := range watched {
 			if err := w.look(ctx, begun); err != nil {
+				return nil, err
+			}
+		}
+		for _, i := range [...]int{1, 2, 4} {
+			if p[i].alive() {
+				continue
+			}
+			s.Ended++
+			o.Say("%4.0f s: %s ended by itself (%v): %s", time.Since(begun).Seconds(), p[i].name, p[i].err, p[i].last())
+			if p[i], err = begin[i](); err != nil {
 				return nil, err
 			}
 		}
