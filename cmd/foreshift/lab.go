@@ -71,6 +71,6 @@ func labCommand(at *place) *cobra.Command {
 		}
 		return err
 	}}
-	c.AddCommand(demo, up, down, labMatrixCommand(at), labHandoverCommand(at), labPartCommand())
+	c.AddCommand(demo, up, down, labMatrixCommand(at), labHandoverCommand(at), labCostsCommand(at), labPartCommand())
 	return c
 }

@@ -64,7 +64,7 @@ func labMatrixCommand(at *place) *cobra.Command {
 				}
 			}
 			if !rep.OK() {
-				return fmt.Errorf("%d of %d faulted moves went wrong, or the control saw no second copy; see above", rep.Wrong, rep.Struck)
+				return fmt.Errorf("%d of %d faulted moves went wrong, or a fault never struck, or the control saw no second copy; see above", rep.Wrong, rep.Struck)
 			}
 			return nil
 		}}
@@ -132,7 +132,8 @@ func labHandoverCommand(at *place) *cobra.Command {
 			}
 			fmt.Fprintf(out, "medians of %d pairs: wall %.0f ms against virsh's %.0f (%.2f), gap %.0f ms against %.0f (%.2f), outside libvirt's calls %.0f ms\n",
 				len(r.Pairs), r.Foreshift.Wall, r.Virsh.Wall, r.WallRatio, r.Foreshift.Gap, r.Virsh.Gap, r.GapRatio, r.Foreshift.Own)
-			for _, f := range r.Failures {
+			say(r.Costs.Line())
+			for _, f := range append(r.Failures, r.Costs.Failures...) {
 				say("not met: " + f)
 			}
 			if at.json {
@@ -141,6 +142,41 @@ func labHandoverCommand(at *place) *cobra.Command {
 			return nil
 		}}
 	c.Flags().IntVar(&pairs, "pairs", 20, "pairs to measure")
+	c.Flags().StringVar(&dir, "dir", "", "the lab's directory, made and removed; default /var/lib/foreshift-lab/default")
+	return c
+}
+
+// labCostsCommand holds what is foretold of moves to what comes.
+func labCostsCommand(at *place) *cobra.Command {
+	var moves, learnt int
+	var dir string
+	c := &cobra.Command{Use: "costs", Short: "Compare what Foreshift foretells of moves with what comes, over links of different speeds", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) (err error) {
+			out := c.OutOrStdout()
+			say := func(s string) { fmt.Fprintln(out, s) }
+			if learnt < 0 || moves <= learnt || moves > 1000 {
+				return usageError{fmt.Errorf("%d moves, %d to learn from: want more moves than that, at most 1000", moves, learnt)}
+			}
+			f, err := matrix.Start(c.Context(), lab.Config{Dir: dir, Progress: say})
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, f.Stop(context.WithoutCancel(c.Context()))) }()
+			r, err := f.Costs(c.Context(), moves, learnt, say)
+			if err != nil {
+				return err
+			}
+			say(r.Line())
+			for _, f := range r.Failures {
+				say("not met: " + f)
+			}
+			if at.json {
+				return object(out, r)
+			}
+			return nil
+		}}
+	c.Flags().IntVar(&moves, "moves", 40, "moves to make")
+	c.Flags().IntVar(&learnt, "learn", 20, "of them the first, which only teach")
 	c.Flags().StringVar(&dir, "dir", "", "the lab's directory, made and removed; default /var/lib/foreshift-lab/default")
 	return c
 }
