@@ -296,7 +296,7 @@ func (s *State) allowed(c *candidate, b int32) (why schemas.ReasonCode, res sche
 		return schemas.ReasonResidency, 0, -1
 	}
 	if why, other = s.tied(c.vm, b); why != schemas.ReasonOK {
-		return why, 0, other
+		return why, schemas.Memory, other
 	}
 	link, waived := s.linkIndex(from.Site, host.Site), s.free || c.must()
 	switch {
@@ -375,6 +375,9 @@ func (s *State) explain(c *choice) schemas.Reason {
 		}
 		return s.V.StorageFits(c.vm, c.dest)
 	case schemas.ReasonNoRoom:
+		if c.other == c.vm {
+			return no(c.why, "%s has not the memory for all that must be together with %s", host.ID, m.Name)
+		}
 		if c.res == schemas.Memory {
 			return no(c.why, "%s has not the memory at the %.3g quantile", host.ID, s.sums.q)
 		}

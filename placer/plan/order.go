@@ -79,20 +79,22 @@ type line struct {
 	limits  *limits
 	waiting []*candidate
 	running []flight
-	start   map[int32]schemas.Time // by VM
-	sharing []float64              // by link: dirty rates over bandwidth of the running
-	load    map[int32][]float32    // by host: memory of its VMs, path by path
+	start   map[int32]way       // by VM: as it goes when its turn comes
+	sharing []float64           // by link: dirty rates over bandwidth of the running
+	load    map[int32][]float32 // by host: memory of its VMs, path by path
 	now     schemas.Time
+	busy    bool // a move that waits dirties too much now
 }
 
 type flight struct {
-	c   *candidate
-	end schemas.Time
+	c      *candidate
+	end    schemas.Time
+	lambda float64
 }
 
 // line sets up the fleet as it is before the moves.
 func (s *State) line(moves []*candidate) *line {
-	q := &line{s: s, limits: newLimits(s.V, s.P, policy.NewTally(s.P, s.V.Attempts, s.V.Now, s.V.Base, s.V.Resumed)), waiting: slices.Clone(moves), start: map[int32]schemas.Time{}, sharing: make([]float64, len(s.limits.link)), load: map[int32][]float32{}, now: s.V.Now}
+	q := &line{s: s, limits: newLimits(s.V, s.P, policy.NewTally(s.P, s.V.Attempts, s.V.Now, s.V.Base, s.V.Resumed)), waiting: slices.Clone(moves), start: map[int32]way{}, sharing: make([]float64, len(s.limits.link)), load: map[int32][]float32{}, now: s.V.Now}
 	n := s.sums.n
 	for _, c := range moves {
 		for _, h := range [2]int32{c.home, c.dest} {
@@ -116,12 +118,18 @@ func plus(dst, d []float32, sign float32) {
 }
 
 // run starts what can start, at the earliest moment, until nothing more moves. Each
-// turn but the last ends a move or reaches the moment at which one is due, so there
-// are at most two a move.
+// turn but the last ends a move, reaches the moment at which one is due, or the next
+// slot, in which a busy guest may be quieter: there are at most two a move and one a
+// slot.
 func (q *line) run() {
-	for turns := 2*len(q.waiting) + 1; turns > 0; turns-- {
+	for turns := 2*len(q.waiting) + schemas.Slots + 1; turns > 0; turns-- {
+		q.busy = false
 		q.waiting = slices.DeleteFunc(q.waiting, q.begin)
 		next, found := schemas.Time(0), false
+		if t := fleet.SlotAfter(q.s.V.Grid, q.s.V.Base, q.now+1); q.busy && t < schemas.Slots {
+			first, _ := q.s.V.Grid.Slot(t)
+			next, found = first.Start(q.s.V.Base), true
+		}
 		for _, f := range q.running {
 			if !found || f.end < next {
 				next, found = f.end, true
@@ -140,7 +148,7 @@ func (q *line) run() {
 			if f.end > q.now {
 				return false
 			}
-			q.book(f.c, -1)
+			q.book(f.c, -1, f.lambda)
 			q.limits.hour-- // an hour's budget does not come back
 			plus(q.load[f.c.home], q.s.sums.memory(int(f.c.vm)), -1)
 			return true
@@ -154,13 +162,23 @@ func (q *line) begin(c *candidate) bool {
 	if w.due > q.now || l.out[c.home] <= 0 || l.in[c.dest] <= 0 || l.left() <= 0 || !q.fits(c, c.dest) {
 		return false
 	}
-	if i := s.linkIndex(s.V.Hosts[c.home].Site, s.V.Hosts[c.dest].Site); i >= 0 && (l.link[i] <= 0 || q.sharing[i] > 0 && q.sharing[i]+w.transfer.Lambda > shared) {
+	x := *w
+	if x.due != q.now { // it has waited, and its guest may be busier by now, or quieter
+		x.cheapest(s, int(c.vm), s.V.Grid.SlotOf(schemas.StepAt(q.now, s.V.Base)), q.now)
+		if !x.transfer.Converges {
+			q.busy = true
+			return false
+		}
+		x.end = q.now.Add(x.transfer.Duration)
+		x.from = fleet.SlotAfter(s.V.Grid, s.V.Base, x.end)
+	}
+	if i := s.linkIndex(s.V.Hosts[c.home].Site, s.V.Hosts[c.dest].Site); i >= 0 && (l.link[i] <= 0 || q.sharing[i] > 0 && q.sharing[i]+x.transfer.Lambda > shared) {
 		return false
 	}
-	q.book(c, 1)
+	q.book(c, 1, x.transfer.Lambda)
 	plus(q.load[c.dest], s.sums.memory(int(c.vm)), 1)
-	q.start[c.vm] = q.now
-	q.running = append(q.running, flight{c, q.now.Add(w.transfer.Duration)})
+	q.start[c.vm] = x
+	q.running = append(q.running, flight{c, x.end, x.transfer.Lambda})
 	return true
 }
 
@@ -174,14 +192,14 @@ func (q *line) fits(c *candidate, host int32) bool {
 	return s.fitsAmong(load, int(c.vm), int(host))
 }
 
-func (q *line) book(c *candidate, n int) {
+func (q *line) book(c *candidate, n int, lambda float64) {
 	q.limits.out[c.home] -= n
 	q.limits.in[c.dest] -= n
 	q.limits.cluster -= n
 	q.limits.hour -= n
 	if i := q.s.linkIndex(q.s.V.Hosts[c.home].Site, q.s.V.Hosts[c.dest].Site); i >= 0 {
 		q.limits.link[i] -= n
-		q.sharing[i] += float64(n) * q.s.way(c, c.dest).transfer.Lambda
+		q.sharing[i] += float64(n) * lambda
 	}
 }
 
@@ -232,17 +250,17 @@ func (s *State) crowded(c *candidate, q *line) schemas.Reason {
 	return no(schemas.ReasonBudgetHour, "no start could be found for it in this plan")
 }
 
-// retime gives the moves their starts, judges them anew where that changed when they
-// arrive, and reports whether all of them still pay: those that do not are taken back.
+// retime gives the moves their starts, judges them anew where that changed what they take
+// and when they arrive, and reports whether all of them still pay: those that do not are taken back.
 func (b *board) retime(moves []*candidate, q *line) bool {
 	s, all := b.s, true
 	for _, c := range moves {
 		w := s.way(c, c.dest)
-		if start := q.start[c.vm]; start != w.due {
+		if x := q.start[c.vm]; x.due != w.due {
 			to := c.dest
 			b.lift(c)
-			w.due, w.end = start, start.Add(w.transfer.Duration)
-			w.from, w.stamp = fleet.SlotAfter(s.V.Grid, s.V.Base, w.end), s.sums.stamp[c.home]-1
+			*w = x
+			w.stamp = s.sums.stamp[c.home] - 1
 			b.put(c, to)
 		}
 		if s.rejudge(c); c.best.why != schemas.ReasonOK {

@@ -48,7 +48,7 @@ func anyPolicy(t *rapid.T, w *fleettest.World) policy.Policy {
 	p.LookAheadSteps = rapid.SampledFrom([]int{1, 12, 24, 288}).Draw(t, "look")
 	p.MaxPerHost = rapid.IntRange(0, 3).Draw(t, "per host")
 	p.MaxPerCluster = rapid.IntRange(0, 6).Draw(t, "per cluster")
-	p.MaxPerLink = rapid.IntRange(0, 2).Draw(t, "per link")
+	p.MaxPerLink = rapid.IntRange(0, 4).Draw(t, "per link")
 	p.MaxPerHour = rapid.IntRange(0, 8).Draw(t, "per hour")
 	pick := func(name string) schemas.VMID {
 		return fleettest.ID(w.VMs[rapid.IntRange(0, len(w.VMs)-1).Draw(t, name)].Name)
@@ -163,6 +163,7 @@ func checkRules(t *rapid.T, w *fleettest.World, f *fleet.Fleet, p policy.Policy,
 		}
 	}
 	checkBudgets(t, v, p, pl.Actions)
+	checkLink(t, Prepare(f, p, cut(w)), pl.Actions)
 	if len(pl.Actions) > forced && forced == 0 && pl.After > pl.Before {
 		t.Fatalf("the plan makes it worse: %g -> %g", pl.Before, pl.After)
 	}

@@ -35,6 +35,7 @@ type rules struct {
 	places                  map[string][]int32  // what a spread counts in, by host
 	sites                   [][]bool            // by VM, then site; nil: anywhere
 	rtt                     []float64           // site*sites+site, ms
+	left                    []bool              // by host: it is being emptied
 }
 
 // newRules reads the groups of the policy and of the labels of VMs.
@@ -59,6 +60,10 @@ func (s *State) newRules() *rules {
 			}
 			r.sites[i] = ok
 		}
+	}
+	r.left = make([]bool, len(v.Hosts))
+	for h := range v.Hosts {
+		r.left[h] = !s.hosts.Leave(v.Hosts[h].ID).OK()
 	}
 	r.rtt = make([]float64, len(v.Sites)*len(v.Sites))
 	for a := range v.Sites {
@@ -96,7 +101,14 @@ func (s *State) tied(i, b int32) (schemas.ReasonCode, int32) {
 		}
 	}
 	for _, g := range r.together.of[i] {
-		// Towards the others only: a group that is whole stays.
+		if r.left[s.V.VMs[i].Host] {
+			if why, other := s.follow(r.together.members[g], i, b); why != schemas.ReasonOK {
+				return why, other
+			}
+			continue
+		}
+		// Towards the others only: a group that is whole stays. Live migration takes one VM at
+		// a time, so that it would be apart on its way.
 		here, there, other := 0, 0, int32(-1)
 		for _, j := range r.together.members[g] {
 			switch {
@@ -128,6 +140,36 @@ func (s *State) tied(i, b int32) (schemas.ReasonCode, int32) {
 		}
 		if n >= sp.Most {
 			return schemas.ReasonSpread, other
+		}
+	}
+	return schemas.ReasonOK, -1
+}
+
+// follow is the rule for VM i of a group that must be together when its host is being
+// emptied: to where others of the group are or will be, or else to a host that has the
+// memory for all of them.
+func (s *State) follow(group []int32, i, b int32) (schemas.ReasonCode, int32) {
+	need, there, other := s.sums.vpeak[i], false, int32(-1)
+	for _, j := range group {
+		switch {
+		case j == i:
+		case s.at[j] == b:
+			there = true
+		case s.rules.left[s.at[j]]:
+			need += s.sums.vpeak[j]
+		default:
+			other = j
+		}
+	}
+	switch {
+	case there:
+		return schemas.ReasonOK, -1
+	case other >= 0:
+		return schemas.ReasonAffinity, other
+	}
+	if s.sums.endTop[b]+need > s.sums.room[b] {
+		if s.sums.exact(int(b)); s.sums.endTop[b]+need > s.sums.room[b] {
+			return schemas.ReasonNoRoom, i
 		}
 	}
 	return schemas.ReasonOK, -1
@@ -166,11 +208,15 @@ func (s *State) breach(i int32) schemas.Reason {
 	return schemas.Reason{Code: schemas.ReasonOK}
 }
 
-// meeting is the host that has most of a group, the first of equals.
+// meeting is the host that has most of a group, the first of equals; one that is being
+// emptied only while all of the group are on such.
 func (s *State) meeting(group []int32) int32 {
-	best, most := s.at[group[0]], 0
+	best, most := s.at[group[0]], -len(group)-1
 	for _, i := range group {
 		n := 0
+		if s.rules.left[s.at[i]] {
+			n = -len(group)
+		}
 		for _, j := range group {
 			if s.at[j] == s.at[i] {
 				n++

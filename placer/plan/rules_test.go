@@ -293,3 +293,35 @@ func TestShortfallIsWhatNoMoveHelps(t *testing.T) {
 		}
 	}
 }
+
+// VMs that must be together leave a drained host, all for the same other one, which has
+// room for them all.
+func TestDrainTakesAGroupWhole(t *testing.T) {
+	w := fleettest.New(5 * time.Minute)
+	hostsOf(w, 16, 64, "a", "c")
+	hostsOf(w, 16, 18, "b")
+	for _, n := range []string{"x", "y", "z"} {
+		vmOn(w, n, "a", 1, 8)
+	}
+	vmOn(w, "o", "c", 6, 8)
+	p := auto()
+	p.Draining = []schemas.HostID{"a"}
+	p.Together = [][]schemas.VMID{{fleettest.ID("x"), fleettest.ID("y"), fleettest.ID("z")}}
+	for _, rulesOnly := range []bool{false, true} {
+		p.RulesOnly = rulesOnly
+		pl := decide(t, w, p, 1000)
+		if len(pl.Actions) != 3 {
+			t.Fatalf("%d of 3 VMs leave: %v", len(pl.Actions), pl.Declined)
+		}
+		for i := range pl.Actions {
+			if pl.Actions[i].Destination != "c" {
+				t.Errorf("%s goes to %s: b has no room for all", pl.Actions[i].Name, pl.Actions[i].Destination)
+			}
+		}
+	}
+	// One has gone already: the others follow it.
+	w.VMs[0].Host = "c"
+	if pl := decide(t, w, p, 1000); len(pl.Actions) != 2 || pl.Actions[0].Destination != "c" || pl.Actions[1].Destination != "c" {
+		t.Errorf("the others do not follow: %+v, %v", pl.Actions, pl.Declined)
+	}
+}
