@@ -54,7 +54,14 @@ func (s *script) run(td *datadriven.TestData) (string, error) {
 		return "ok\n", s.change(td, args)
 	case "link":
 		free := args.num("free", 0) * 1e6
-		return "ok\n", s.tell("CAPACITY", &schemas.CapacityLink{A: schemas.SiteID(args["a"]), B: schemas.SiteID(args["b"]), Time: s.w.Now, Bandwidth: schemas.BytesPerSecond(free), Free: schemas.BytesPerSecond(free)})
+		m := &schemas.CapacityLink{A: schemas.SiteID(args["a"]), B: schemas.SiteID(args["b"]), Time: s.w.Now, Bandwidth: schemas.BytesPerSecond(free), Free: schemas.BytesPerSecond(free), RTT: schemas.Millis(args.num("rtt", 0))}
+		if args.has("left") { // a tunnel role shares it out
+			m.Shared, m.By, m.Left, m.Moves = true, "tunnel:s1", schemas.BytesPerSecond(args.num("left", 0)*1e6), int(args.num("moves", 0))
+			for i := range m.Moves {
+				m.Shares = append(m.Shares, schemas.Share{Command: schemas.CommandID(fmt.Sprint("c", i)), VM: schemas.VMID{byte(i + 1)}, Waits: i < int(args.num("waits", 0)), Reason: schemas.Reason{Code: schemas.ReasonOK}})
+			}
+		}
+		return "ok\n", s.tell("CAPACITY", m)
 	case "step":
 		var b strings.Builder
 		n := int(args.num("n", 1))
@@ -345,6 +352,9 @@ func (s *script) show(outs []streams.Out, a argMap) string {
 			for i := range m.Actions {
 				x := &m.Actions[i]
 				fmt.Fprintf(&b, "    move %s %s -> %s %s due %s latest %s hold %s\n      %s\n", x.Name, x.Source, x.Destination, x.State, s.when(x.Due), s.when(x.Latest), x.Hold, x.Reason.Detail)
+				if a.has("times") {
+					fmt.Fprintf(&b, "      takes %.0f s, stands still %.0f ms, sends %.1f GB\n", float64(x.Predicted.Duration), float64(x.Predicted.Downtime), float64(x.Predicted.Volume)/1e9)
+				}
 			}
 			for _, x := range m.Declined {
 				name := strings.TrimRight(string(x.VM[:]), "\x00")

@@ -88,11 +88,12 @@ type linkState struct {
 	By        string
 	Seq       uint64
 	At        schemas.Time
-	// Where a tunnel role shares the link out: what one more move could have, and how
-	// many moves are counted in that.
+	// Where a tunnel role shares the link out: what one more move could have, how many
+	// moves are counted in that, and how many wait to be let in, which are not.
 	Shared bool
 	Left   schemas.BytesPerSecond
 	Moves  int
+	Waits  int
 }
 
 // sharedAge is how long the word of a tunnel role stands before another's measurement
@@ -118,6 +119,12 @@ func (f *Fleet) applyLink(in Input, m *schemas.CapacityLink) error {
 			}
 		}
 	}
-	f.links[key] = linkState{Free: free, Bandwidth: m.Bandwidth, RTT: m.RTT, Loss: m.Loss, By: m.By, Seq: in.Seq, At: in.Time, Shared: m.Shared, Left: min(m.Left, free), Moves: m.Moves}
+	waits := 0
+	for i := range m.Shares {
+		if m.Shares[i].Waits {
+			waits++
+		}
+	}
+	f.links[key] = linkState{Free: free, Bandwidth: m.Bandwidth, RTT: m.RTT, Loss: m.Loss, By: m.By, Seq: in.Seq, At: in.Time, Shared: m.Shared, Left: min(m.Left, free), Moves: max(0, m.Moves-waits), Waits: waits}
 	return nil
 }

@@ -82,6 +82,7 @@ type Link struct {
 	Shared    bool                   // a tunnel role shares it out
 	Left      schemas.BytesPerSecond // then: what one more move could have
 	Moves     int                    // and how many moves are counted in that
+	Waits     int                    // moves that the tunnel role has not let in yet
 }
 
 // Link is the link between two sites, ok when it was ever measured; a site has no
@@ -93,7 +94,7 @@ func (v *View) Link(a, b int32) (Link, bool) {
 		return Link{}, false
 	}
 	age := v.Now.Sub(l.At)
-	return Link{key.A, key.B, l.RTT, l.Bandwidth, l.Free, l.Loss, l.By, age, age <= v.linkAge && l.Loss < 1, l.Shared, l.Left, l.Moves}, true
+	return Link{key.A, key.B, l.RTT, l.Bandwidth, l.Free, l.Loss, l.By, age, age <= v.linkAge && l.Loss < 1, l.Shared, l.Left, l.Moves, l.Waits}, true
 }
 
 // RTT is the round trip between two sites, 0 within one; ok is false when the link

@@ -182,10 +182,11 @@ func (v *View) Bandwidth(a, b int32) (bps schemas.BytesPerSecond, ok bool) {
 }
 
 // Uncounted is how many of the moves under way between two sites are not in
-// [View.Bandwidth] yet: all of them where nobody shares the link out.
+// [View.Bandwidth] yet: all of them where nobody shares the link out; else those that the
+// tunnel role has not named, or not let in: they will have their part first.
 func (v *View) Uncounted(a, b int32, flying int) int {
 	if l, ok := v.Link(a, b); ok && l.Shared {
-		return max(0, flying-l.Moves)
+		return max(l.Waits, flying-l.Moves)
 	}
 	return flying
 }

@@ -15,7 +15,8 @@ import (
 // Moves are started in the order of their rank, those that must be made first, as
 // soon as they are due and nothing stands against them: the budgets of both hosts, of
 // the link and of the fleet; the link itself, which several may share while their
-// dirty rates together stay below half of it; and memory at the destination, where
+// dirty rates together stay below half of it, each ending when those before it have been
+// sent; and memory at the destination, where
 // VMs count until they have left and from the moment their move begins. What waits
 // for room starts when the one that makes it has gone. Moves that wait for each other
 // in a circle are broken up: the smallest of them goes to a host that has room, if it
@@ -175,11 +176,31 @@ func (q *line) begin(c *candidate) bool {
 	if i := s.linkIndex(s.V.Hosts[c.home].Site, s.V.Hosts[c.dest].Site); i >= 0 && (l.link[i] <= 0 || q.sharing[i] > 0 && q.sharing[i]+x.transfer.Lambda > shared) {
 		return false
 	}
+	if at := q.after(c); at > q.now {
+		x.end = at.Add(x.transfer.Duration)
+		x.from = fleet.SlotAfter(s.V.Grid, s.V.Base, x.end)
+	}
 	q.book(c, 1, x.transfer.Lambda)
 	plus(q.load[c.dest], s.sums.memory(int(c.vm)), 1)
 	q.start[c.vm] = x
 	q.running = append(q.running, flight{c, x.end, x.transfer.Lambda})
 	return true
+}
+
+// after is when the link is through with the moves that cross it already: what is sent
+// beside them ends so much later, whoever of them is sent first. Now within a site, where
+// hosts have networks of their own.
+func (q *line) after(c *candidate) schemas.Time {
+	link := func(c *candidate) int {
+		return q.s.linkIndex(q.s.V.Hosts[c.home].Site, q.s.V.Hosts[c.dest].Site)
+	}
+	at, mine := q.now, link(c)
+	for _, f := range q.running {
+		if mine >= 0 && link(f.c) == mine {
+			at = max(at, f.end)
+		}
+	}
+	return at
 }
 
 // fits reports whether a host has the memory at this moment.
@@ -256,7 +277,7 @@ func (b *board) retime(moves []*candidate, q *line) bool {
 	s, all := b.s, true
 	for _, c := range moves {
 		w := s.way(c, c.dest)
-		if x := q.start[c.vm]; x.due != w.due {
+		if x := q.start[c.vm]; x.due != w.due || x.end != w.end {
 			to := c.dest
 			b.lift(c)
 			*w = x

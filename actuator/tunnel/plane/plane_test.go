@@ -308,6 +308,12 @@ func TestShape(t *testing.T) {
 	near("a share", 50001, 4e6)
 	share(1e6)
 	near("a smaller one", 50001, 1e6)
+	if err := a.in(func() error {
+		return a.p.Shape(&schemas.Tunnel{Rate: 0, Shares: []schemas.Share{{Command: "c1", Source: "h1", Destination: "h2", Rate: 8e6}}})
+	}); err == nil {
+		t.Error("a link of no rate was set")
+	}
+	near("after a change that failed", 50001, 1e6)
 	share(6e6)
 	both := make(chan float64, 1)
 	go func() {
