@@ -106,6 +106,10 @@ func (l *Lab) Split(ctx context.Context, rate schemas.BytesPerSecond, delay time
 	if err := s.listen(delay); err != nil {
 		return nil, err
 	}
+	// This program is the way between the sites, and the clock that measures it.
+	if err := Prioritise(os.Getpid()); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -280,7 +284,8 @@ func (s *Sites) Forward(g *GatewayHost, port int) error {
 	})
 }
 
-// Start starts a program in a gateway's namespace, in a session of its own.
+// Start starts a program in a gateway's namespace, in a session of its own. It runs ahead
+// of others, as hosts do: a gateway is a machine of its own.
 func (g *GatewayHost) Start(log string, name string, args ...string) (*exec.Cmd, error) {
 	out, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
@@ -290,7 +295,14 @@ func (g *GatewayHost) Start(log string, name string, args ...string) (*exec.Cmd,
 	cmd := exec.Command(name, args...)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	return cmd, inNetns(g.Netns, cmd.Start)
+	return cmd, inNetns(g.Netns, func() error {
+		if realTimeAllowed() {
+			if err := setRealTime(0); err != nil {
+				return err
+			}
+		}
+		return cmd.Start()
+	})
 }
 
 // Run runs a program in a gateway's namespace and gives what it said.

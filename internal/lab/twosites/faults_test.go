@@ -135,8 +135,11 @@ func TestLabKeyAndMTU(t *testing.T) {
 	if rep := r.Lab.Beats.Report("vm1"); rep.Bad > 0 {
 		t.Errorf("the guest found %d bad pages", rep.Bad)
 	}
-	if o := r.Sites.Wire.Other(); len(o) > 0 {
-		t.Errorf("on the WAN link: %v", o)
+	for what, n := range r.Sites.Wire.Other() {
+		// The public gateway says that nobody listens, while its end is being made anew.
+		if !strings.HasPrefix(what, "IPv4 protocol 1 from ") {
+			t.Errorf("on the WAN link: %d of %s", n, what)
+		}
 	}
 	r.clean(ctx, t)
 }

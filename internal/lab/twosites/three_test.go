@@ -141,7 +141,7 @@ func (r *Rig) iperf(ctx context.Context, from, to int, want float64, over time.D
 	var err error
 	for range 20 { // until the server listens
 		time.Sleep(250 * time.Millisecond)
-		out, err = h[from].Run(serve, lab.Iperf3, "-c", h[to].Address, "-p", "5201", "-J", "-t", fmt.Sprint(int(over.Seconds())), "-b", fmt.Sprint(int(want*8)), "-u", "-l", "1400")
+		out, err = h[from].Run(serve, lab.Iperf3, "-c", h[to].Address, "-p", "5201", "-J", "-t", fmt.Sprint(int(over.Seconds())), "-b", fmt.Sprint(int(want*8)), "-u", "-l", "1200")
 		if err == nil {
 			break
 		}
