@@ -92,9 +92,11 @@ func (c *chrome) tell(js string) {
 	ask[bool](c, "(() => {"+js+"; return true})()")
 }
 
+// text is what a person reads there; the spaces that hold number and unit together
+// are spaces.
 func (c *chrome) text(sel string) string {
 	c.t.Helper()
-	return ask[string](c, fmt.Sprintf(`[...document.querySelectorAll(%q)].map(e => e.innerText).join("\n")`, sel))
+	return strings.ReplaceAll(ask[string](c, fmt.Sprintf(`[...document.querySelectorAll(%q)].map(e => e.innerText).join("\n")`, sel)), "\u00a0", " ")
 }
 
 // until waits for a condition on the page, which is not loaded anew.
