@@ -49,7 +49,7 @@ func (a *Actuator) judge(ctx context.Context, c *schemas.Command, r *streams.Rec
 			is.Why = schemas.Reason{Code: held.Code, Detail: "it expired while it waited: " + held.Detail}
 		}
 		if is.Remember {
-			if err := a.j.write(entry{VM: c.VM, Time: schemas.Time(f.Now), Fence: r.Seq, ID: c.ID, Why: &is.Why}); err != nil {
+			if err := a.j.write(entry{VM: c.VM, Time: schemas.Time(f.Now), Fence: r.Seq, Spare: is.Spare, ID: c.ID, Why: &is.Why}); err != nil {
 				a.logOf(c.ID, c.VM).Error("refusal not recorded", "err", err)
 				return streams.Retry(time.Second), none
 			}

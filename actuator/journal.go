@@ -34,6 +34,7 @@ type entry struct {
 	VM     schemas.VMID      `json:"vm"`
 	Time   schemas.Time      `json:"time"`
 	Fence  uint64            `json:"fence,omitempty"`
+	Spare  bool              `json:"spare,omitempty"`  // refused beside a move of the VM: the fence stays where it was
 	ID     schemas.CommandID `json:"id,omitempty"`     // seen from now on
 	Why    *schemas.Reason   `json:"why,omitempty"`    // refused, for this
 	Move   *moveRecord       `json:"move,omitempty"`   // this host is the source
@@ -65,10 +66,11 @@ type moveRecord struct {
 
 // judged is a command id with its sequence and, if refused, why.
 type judged struct {
-	vm  schemas.VMID
-	id  schemas.CommandID
-	seq uint64
-	why *schemas.Reason
+	vm    schemas.VMID
+	id    schemas.CommandID
+	seq   uint64
+	spare bool
+	why   *schemas.Reason
 }
 
 // journal is this host's durable memory. Its methods may be called by several
@@ -161,12 +163,14 @@ func appendEntry(to []byte, e entry) ([]byte, error) {
 }
 
 func (j *journal) fold(e entry) {
-	j.fences[e.VM] = max(j.fences[e.VM], e.Fence)
+	if !e.Spare {
+		j.fences[e.VM] = max(j.fences[e.VM], e.Fence)
+	}
 	if e.ID != "" {
 		if _, ok := j.ids[e.ID]; !ok {
 			j.order = append(j.order, e.ID)
 		}
-		j.ids[e.ID] = judged{e.VM, e.ID, e.Fence, e.Why}
+		j.ids[e.ID] = judged{e.VM, e.ID, e.Fence, e.Spare, e.Why}
 		if len(j.order) > journalIDs {
 			delete(j.ids, j.order[0])
 			j.order = slices.Delete(j.order, 0, 1)
@@ -236,7 +240,7 @@ func (j *journal) compact() error {
 	}
 	for _, id := range j.order {
 		g := j.ids[id]
-		add(entry{VM: g.vm, Fence: g.seq, ID: g.id, Why: g.why})
+		add(entry{VM: g.vm, Fence: g.seq, Spare: g.spare, ID: g.id, Why: g.why})
 	}
 	for vm, f := range j.fences {
 		e := entry{VM: vm, Fence: f}

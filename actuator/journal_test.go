@@ -35,8 +35,12 @@ func TestJournal(t *testing.T) {
 	written(t, j, entry{VM: vm, Fence: 9, ID: "c9", Move: &moveRecord{Mark: migration.MarkAccepted, Epoch: 9, Command: &schemas.Command{ID: "c9", VM: vm}}})
 	written(t, j, entry{VM: vm, Move: &moveRecord{Mark: migration.MarkHanded, Epoch: 9, Command: &schemas.Command{ID: "c9", VM: vm}}})
 	written(t, j, entry{VM: other, Record: &migration.Record{Fence: 30, Prepared: 30}})
+	written(t, j, entry{VM: vm, Fence: 12, Spare: true, ID: "c12", Why: &schemas.Reason{Code: schemas.ReasonMoving}}) // beside the move: it goes on
 	check := func(j *journal) {
 		t.Helper()
+		if g, ok := j.seen("c12"); !ok || g.why == nil || g.seq != 12 {
+			t.Fatalf("c12: %+v %v", g, ok)
+		}
 		if j.fence(vm) != 9 || j.fence(other) != 30 || j.record(other).Prepared != 30 {
 			t.Fatalf("fences %d %d, record %+v", j.fence(vm), j.fence(other), j.record(other))
 		}

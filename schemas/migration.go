@@ -75,7 +75,7 @@ type Progress struct {
 	DirtyRate BytesPerSecond `json:"dirty_rate_bytes_per_second" jsonschema_description:"bytes/s of memory dirtied"`
 	Limit     BytesPerSecond `json:"limit_bytes_per_second" jsonschema_description:"bytes/s, ceiling in force; 0 = none"`
 	Elapsed   Seconds        `json:"elapsed_seconds" jsonschema_description:"seconds since the start"`
-	Ports     []int          `json:"ports,omitempty" jsonschema_description:"TCP ports of the destination that the move alone sends to; absent until it has prepared them, or where libvirt leads"`
+	Ports     []int          `json:"ports,omitempty" jsonschema_description:"number of each TCP port of the destination that the move alone sends to; absent until it has prepared them, or where libvirt leads"`
 }
 
 // Kind implements [Message].

@@ -102,7 +102,7 @@ type Share struct {
 	Destination HostID         `json:"destination"`
 	Waits       bool           `json:"waits" jsonschema_description:"it must not start yet"`
 	Reason      Reason         `json:"reason" jsonschema_description:"why it waits, or why its rate is below its floor"`
-	Ports       []int          `json:"ports,omitempty" jsonschema_description:"TCP ports of the destination by which the gateway tells its packets from another move's between the same hosts"`
+	Ports       []int          `json:"ports,omitempty" jsonschema_description:"number of each TCP port of the destination by which the gateway tells its packets from another move's between the same hosts"`
 }
 
 // Kind implements [Message].

@@ -72,6 +72,7 @@ type Ruling struct {
 	Fate     Fate
 	Why      schemas.Reason // Refuse
 	Remember bool           // Refuse: durably, for it shall never start later
+	Spare    bool           // Refuse: the fence stays, for a move of the VM is under way, which a higher fence would end
 	After    time.Duration  // Later
 }
 
@@ -102,7 +103,7 @@ func (r *Rules) Rule(f Facts, o Occasion) Ruling {
 	}
 	c := f.Command
 	genuine := f.Signature.OK() && c.Run == "" && c.Source == f.Host
-	return Ruling{Fate: Refuse, Why: why, Remember: genuine && why.Code != schemas.ReasonSeen && why.Code != schemas.ReasonEpoch}
+	return Ruling{Fate: Refuse, Why: why, Remember: genuine && why.Code != schemas.ReasonSeen && why.Code != schemas.ReasonEpoch, Spare: f.Moving}
 }
 
 var admissionGuards = []Guard[Facts]{

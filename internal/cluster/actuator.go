@@ -226,7 +226,11 @@ func (a *actuator) ruled(x *delivery, c *schemas.Command, g *guest, f migration.
 		a.judged(x, verdict{retry, is.After})
 	case migration.Refuse:
 		if is.Remember {
-			switch err := a.journal.write(entry{g: g, fence: m.seq, id: c.ID, seq: m.seq, why: &is.Why}); err {
+			e := entry{g: g, fence: m.seq, id: c.ID, seq: m.seq, why: &is.Why}
+			if is.Spare {
+				e.fence = 0
+			}
+			switch err := a.journal.write(e); err {
 			case nil:
 			case errDied:
 				return
