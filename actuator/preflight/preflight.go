@@ -3,7 +3,7 @@
 //
 // What comes in: what each host's daemon says of itself ([libvirt.Inspection]),
 // which guests' CPUs the other hosts can provide, how far the host's clock is off,
-// and how large a message the bus takes. What goes out: a row per host and check,
+// the links from its site to others, and how large a message the bus takes. What goes out: a row per host and check,
 // with what was found and, where something is wrong, how to mend it.
 //
 // What is promised: it only looks. What could not be asked is "unknown", never
@@ -57,6 +57,8 @@ type Host struct {
 	TLS      map[string]bool         // certificates of QEMU found, by file; nil: not on this machine
 	Shared   func(path string) *bool // nil, or what the file system says; nil: not told
 	Lock     Lock
+	Ways     []Way // to the other sites of the fleet
+	WaysSeen bool  // the bus was asked for them
 }
 
 // Lock is what is known of a host's disk lock, which peer-to-peer moves need.
@@ -110,7 +112,7 @@ func Judge(h *Host) []Check {
 	}
 	j.tls(h)
 	j.clock(h)
-	j.add("tunnel", OK, "none configured", "")
+	j.tunnel(h)
 	return j.checks
 }
 

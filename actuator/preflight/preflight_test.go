@@ -12,7 +12,7 @@ import (
 // good is a host with which nothing is wrong.
 func good() *Host {
 	yes := true
-	return &Host{ID: "h", SkewSeen: true, Runs: map[string][]string{"other": nil}, TLS: map[string]bool{"ca": true},
+	return &Host{ID: "h", SkewSeen: true, WaysSeen: true, Runs: map[string][]string{"other": nil}, TLS: map[string]bool{"ca": true},
 		Shared: func(string) *bool { return &yes },
 		Found: &libvirt.Inspection{Libvirt: 9_000_000, QEMU: 10_000_002, KVM: true, Phases: true,
 			Guests: []libvirt.Guest{{Name: "g", Disks: []libvirt.Disk{{Target: "vda", Type: "file", Path: "/x/y", Cache: "none"}}}}}}
@@ -57,6 +57,14 @@ func TestJudge(t *testing.T) {
 		{"clock", func(h *Host) { h.Skew = -40 * time.Second }, "clock", Fail},
 		{"clock a little", func(h *Host) { h.Skew = 6 * time.Second }, "clock", Warn},
 		{"clock untold", func(h *Host) { h.SkewSeen = false }, "clock", Unknown},
+		{"bus not asked for links", func(h *Host) { h.WaysSeen = false }, "tunnel", Unknown},
+		{"a tunnel", func(h *Host) { h.Ways = []Way{{To: "public", Measured: true, Shared: true}} }, "tunnel", OK},
+		{"no link to another site", func(h *Host) { h.Ways = []Way{{To: "public"}} }, "tunnel", Warn},
+		{"a link without a tunnel", func(h *Host) { h.Ways = []Way{{To: "public", Measured: true}} }, "tunnel", Warn},
+		{"a silent tunnel", func(h *Host) { h.Ways = []Way{{To: "public", Measured: true, Shared: true, Silent: true}} }, "tunnel", Warn},
+		{"one way silent, one down, one good", func(h *Host) {
+			h.Ways = []Way{{To: "a", Measured: true, Silent: true}, {To: "b", Measured: true, Shared: true, Down: true}, {To: "c", Measured: true, Shared: true}}
+		}, "tunnel", Fail},
 		{"no certificate", func(h *Host) { h.TLS["ca"] = false }, "tls", Warn},
 		{"certificates elsewhere", func(h *Host) { h.TLS = nil }, "tls", Unknown},
 		{"unreachable", func(h *Host) { h.Found, h.Why = nil, "no" }, "libvirt", Unknown},

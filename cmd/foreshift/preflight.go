@@ -123,7 +123,8 @@ func ofWhom(s string) string {
 type checked struct {
 	preflight.Host
 	uri   string
-	local bool // its URI is a socket of this machine
+	local bool           // its URI is a socket of this machine
+	site  schemas.SiteID // as its agent reports
 }
 
 // hostsToCheck are those named, or those that the bus knows, or this one.
@@ -159,7 +160,7 @@ func (p *place) hostsToCheck(ctx context.Context, args []string) ([]*checked, *p
 	if err != nil {
 		return nil, nil, err
 	}
-	all := len(args) == 0
+	all, sites := len(args) == 0, map[schemas.SiteID]bool{}
 	for _, e := range events {
 		r, ok := e.Msg.(*schemas.CapacityHost)
 		if !ok {
@@ -173,13 +174,56 @@ func (p *place) hostsToCheck(ctx context.Context, args []string) ([]*checked, *p
 		if i >= 0 {
 			h := hosts[i]
 			h.Libvirt, h.QEMU = r.Libvirt, r.QEMU
-			h.Skew, h.SkewSeen = time.Duration(e.Time-int64(r.Time)), true
+			h.Skew, h.SkewSeen, h.site = time.Duration(e.Time-int64(r.Time)), true, r.Site
 		}
+		if r.Site != "" {
+			sites[r.Site] = true
+		}
+	}
+	if err := ways(ctx, bus, hosts, slices.Sorted(maps.Keys(sites))); err != nil {
+		return nil, nil, err
 	}
 	if len(hosts) == 0 {
 		return nil, nil, errors.New("no agent has reported a host yet; name some: `foreshift preflight HOST=URI`")
 	}
 	return hosts, &c, nil
+}
+
+// ways tells each host the links from its site to the fleet's others.
+func ways(ctx context.Context, bus *streams.Bus, hosts []*checked, sites []schemas.SiteID) error {
+	events, err := bus.Last(ctx, streams.Capacity, "capacity.link.*.*")
+	if err != nil {
+		return err
+	}
+	var last []schemas.CapacityLink
+	for _, e := range events {
+		if m, ok := e.Msg.(*schemas.CapacityLink); ok {
+			last = append(last, *m)
+		}
+	}
+	links, err := linksOf(ctx, bus, last, schemas.At(time.Now()))
+	if err != nil {
+		return err
+	}
+	for _, h := range hosts {
+		if h.site == "" {
+			continue
+		}
+		h.WaysSeen = true
+		for _, s := range sites {
+			if s == h.site {
+				continue
+			}
+			w := preflight.Way{To: s}
+			key := streams.LinkKey(h.site, s)
+			if i := slices.IndexFunc(links, func(l tunnelLine) bool { return l.Link == key }); i >= 0 {
+				l := &links[i]
+				w.Measured, w.Shared, w.Silent, w.Down = true, l.Shared, l.Stale, l.Loss >= 1
+			}
+			h.Ways = append(h.Ways, w)
+		}
+	}
+	return nil
 }
 
 func isSocket(uri string) bool { return strings.Contains(uri, ":///") }

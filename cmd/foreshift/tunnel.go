@@ -71,14 +71,20 @@ func (p *place) tunnels(ctx context.Context) ([]tunnelLine, *console.View, error
 	if err != nil {
 		return nil, nil, err
 	}
+	links, err := linksOf(ctx, bus, v.Links, v.Time)
+	return links, v, err
+}
+
+// linksOf are the links by their last word, which the tunnel role has where it spoke
+// lately: an agent that measures the same link may have spoken after it.
+func linksOf(ctx context.Context, bus *streams.Bus, last []schemas.CapacityLink, now schemas.Time) ([]tunnelLine, error) {
 	known := map[string]*schemas.CapacityLink{}
-	for i := range v.Links {
-		known[streams.LinkKey(v.Links[i].A, v.Links[i].B)] = &v.Links[i]
+	for i := range last {
+		known[streams.LinkKey(last[i].A, last[i].B)] = &last[i]
 	}
-	// An agent that measures the same link may have had the last word on it.
 	events, err := bus.History(ctx, streams.Input{Stream: streams.Capacity, Filters: []string{"capacity.link.*.*"}, From: streams.FromSince, Since: tunnelSilent})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	for _, e := range events {
 		if m, ok := e.Msg.(*schemas.CapacityLink); ok && m.Shared {
@@ -87,10 +93,10 @@ func (p *place) tunnels(ctx context.Context) ([]tunnelLine, *console.View, error
 	}
 	links := make([]tunnelLine, 0, len(known))
 	for key, m := range known {
-		links = append(links, tunnelLine{key, *m, v.Time.Sub(m.Time) > tunnelSilent})
+		links = append(links, tunnelLine{key, *m, now.Sub(m.Time) > tunnelSilent})
 	}
 	slices.SortFunc(links, func(a, b tunnelLine) int { return strings.Compare(a.Link, b.Link) })
-	return links, v, nil
+	return links, nil
 }
 
 func (l *tunnelLine) state() string {
