@@ -50,7 +50,8 @@ type gateway struct {
 	tunnel  *schemas.Tunnel
 	seen    []time.Duration // of the last probes; below 0: lost
 	results chan time.Duration
-	other   schemas.BytesPerSecond
+	passed  plane.Traffic
+	width   share.Bandwidth
 	told    string // the last fault, so that it is logged once
 }
 
@@ -310,22 +311,38 @@ func (g *gateway) measure(ctx context.Context) {
 		default:
 		}
 	}()
-	if rate, ok := g.p.Other(time.Now()); ok {
-		g.other = rate
+	if t, ok := g.p.Passed(time.Now()); ok {
+		g.passed = t
 	}
-	if !g.held() || len(g.seen) == 0 {
+	if len(g.seen) == 0 {
 		return
 	}
 	m := linkOf(g.seen)
+	width := g.width.Observe(g.cfg.Rate, g.passed.All, g.granted(), m.RTT, m.Loss)
+	if !g.held() {
+		return
+	}
 	m.A, m.B = g.cfg.Site, g.cfg.Peer
 	if m.B < m.A {
 		m.A, m.B = m.B, m.A
 	}
-	m.Time, m.Bandwidth, m.By = schemas.At(time.Now()), g.cfg.Rate, share.ByTunnel(g.cfg.Site)
-	m.Free = max(0, m.Bandwidth-g.other)
+	m.Time, m.Bandwidth, m.By = schemas.At(time.Now()), width, share.ByTunnel(g.cfg.Site)
+	m.Free = max(0, m.Bandwidth-g.passed.Other)
 	if _, err := g.bus.Publish(ctx, streams.Out{Subject: streams.SubjectCapacityLink(m.A, m.B), ID: fmt.Sprintf("measured.%s.%d", m.By, m.Time), Msg: &m}); err != nil && ctx.Err() == nil {
 		g.fault("report the link", err)
 	}
+}
+
+// granted is what the moves that cross the link may use together.
+func (g *gateway) granted() (sum schemas.BytesPerSecond) {
+	if g.tunnel != nil {
+		for i := range g.tunnel.Shares {
+			if s := &g.tunnel.Shares[i]; !s.Waits {
+				sum += s.Rate
+			}
+		}
+	}
+	return sum
 }
 
 // linkOf is the median round trip and the loss of the last probes; all lost lately is a

@@ -73,8 +73,7 @@ type Plane struct {
 	cfg    Config
 	forms  map[key]form // classes in force
 	device string       // on which they are
-	last   uint64
-	lastAt time.Time
+	last   counts       // of what passed
 }
 
 // New checks the configuration; nothing is made yet.
@@ -278,7 +277,7 @@ func (p *Plane) Segment(epoch int) error {
 		return fmt.Errorf("tunnel: set up %s: %w", name, err)
 	}
 	if p.device != name {
-		p.device, p.forms, p.lastAt = name, map[key]form{}, time.Time{}
+		p.device, p.forms, p.last = name, map[key]form{}, counts{}
 		return p.clearClasses(link)
 	}
 	return nil

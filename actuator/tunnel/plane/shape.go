@@ -223,30 +223,43 @@ func (p *Plane) clearClasses(link netlink.Link) error {
 // Classes is how many classes of moves are in force.
 func (p *Plane) Classes() int { return len(p.forms) }
 
-// Other is the rate of all that is no move, since the last call; ok is false on the first.
-func (p *Plane) Other(now time.Time) (rate schemas.BytesPerSecond, ok bool) {
+// Traffic is what passed the tunnel since the last look, in bytes/s.
+type Traffic struct {
+	Other schemas.BytesPerSecond // from this site, and of no move
+	All   schemas.BytesPerSecond // in the direction in which more passed
+}
+
+// counts are the bytes counted so far, and when.
+type counts struct {
+	other, sent, received uint64
+	at                    time.Time
+}
+
+// Passed looks at what passes; ok is false on the first look.
+func (p *Plane) Passed(now time.Time) (t Traffic, ok bool) {
 	if p.device == "" {
-		return 0, false
+		return Traffic{}, false
 	}
 	link, err := netlink.LinkByName(p.device)
-	if err != nil {
-		return 0, false
+	if err != nil || link.Attrs().Statistics == nil {
+		return Traffic{}, false
 	}
 	list, err := netlink.ClassList(link, netlink.HANDLE_NONE)
 	if err != nil {
-		return 0, false
+		return Traffic{}, false
 	}
 	for _, c := range list {
 		a := c.Attrs()
 		if a.Handle != netlink.MakeHandle(rootMajor, otherClass) || a.Statistics == nil || a.Statistics.Basic == nil {
 			continue
 		}
-		n := a.Statistics.Basic.Bytes
-		was, at := p.last, p.lastAt
-		p.last, p.lastAt = n, now
-		if dt := now.Sub(at).Seconds(); !at.IsZero() && dt > 0 && n >= was {
-			return schemas.BytesPerSecond(float64(n-was) / dt), true
+		was, is := p.last, counts{a.Statistics.Basic.Bytes, link.Attrs().Statistics.TxBytes, link.Attrs().Statistics.RxBytes, now}
+		p.last = is
+		dt := now.Sub(was.at).Seconds()
+		if was.at.IsZero() || dt <= 0 || is.other < was.other || is.sent < was.sent || is.received < was.received {
+			return Traffic{}, false
 		}
+		return Traffic{schemas.BytesPerSecond(float64(is.other-was.other) / dt), schemas.BytesPerSecond(float64(max(is.sent-was.sent, is.received-was.received)) / dt)}, true
 	}
-	return 0, false
+	return Traffic{}, false
 }

@@ -313,7 +313,9 @@ func (l *Ledger) forget(now schemas.Time) {
 func (l *Ledger) decide(now schemas.Time, key pair, k *link) Verdict {
 	rate := k.last.Bandwidth
 	if l.cfg.Rate > 0 {
-		rate = l.cfg.Rate
+		if rate = l.cfg.Rate; strings.HasPrefix(k.last.By, byTunnel) && k.last.Bandwidth > 0 {
+			rate = min(rate, k.last.Bandwidth) // the way is narrower than it was said to be
+		}
 	}
 	reserved := rate * schemas.BytesPerSecond(l.cfg.Reserved)
 	l.inForce(key, k)

@@ -146,6 +146,50 @@ func TestLabSharesOnTheWire(t *testing.T) {
 	r.clean(ctx, t)
 }
 
+// TestLabNarrowWay: a link that carries less than its gateways were told is measured, and
+// shared out as it is; when nothing waits on it any more, it is tried again.
+func TestLabNarrowWay(t *testing.T) {
+	gate(t, "FORESHIFT_TUNNEL")
+	const way = 5e6 // of the 10 MB/s that the gateways are told
+	ctx, r := bare(t, func(c *Config) { c.WAN = way })
+	r.up(t)
+	h := r.Lab.Hosts
+	a := guest("vm1", 1, 1e6)
+	r.mu.Lock()
+	r.guests = []*lab.Guest{a}
+	r.mu.Unlock()
+	time.Sleep(2500 * time.Millisecond) // the hosts' next word names it
+	if l := r.Link(); l.Bandwidth < 9.9e6 {
+		t.Errorf("%.1f MB/s are believed of a link that nobody uses", float64(l.Bandwidth)/1e6)
+	}
+	c1, err := r.Order(ctx, a, 0, 2, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, err := newFlow(h[0], h[2], 49152)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer one.Close()
+	begun := time.Now()
+	for r.Link().Bandwidth > 1.3*way {
+		if time.Since(begun) > 40*time.Second {
+			t.Fatalf("%.1f MB/s are believed of a way of %.1f; round trip %.0f ms", float64(r.Link().Bandwidth)/1e6, way/1e6, float64(r.Link().RTT))
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Logf("%.1f MB/s are believed after %.1f s; the flow has %.1f", float64(r.Link().Bandwidth)/1e6, time.Since(begun).Seconds(), one.Rate(time.Second)/1e6)
+	r.over(ctx, t, c1, a, 0, 2)
+	one.Close()
+	for begun = time.Now(); r.Link().Bandwidth < 9.9e6; time.Sleep(100 * time.Millisecond) {
+		if time.Since(begun) > time.Minute {
+			t.Fatalf("%.1f MB/s are believed a minute after all has ended", float64(r.Link().Bandwidth)/1e6)
+		}
+	}
+	t.Logf("believed to be whole again after %.1f s", time.Since(begun).Seconds())
+	r.clean(ctx, t)
+}
+
 // TestLabLinkFaults: a link that is cut for ten seconds comes back by itself; a small MTU
 // carries whole frames; without the key nothing comes through.
 func TestLabLinkFaults(t *testing.T) {
