@@ -63,6 +63,9 @@ func (f *Fleet) applyOutcome(in Input, m *schemas.Outcome) error {
 	if mv == nil && m.Result == schemas.ResultRefused {
 		return nil // of a command that nobody here believes, or that is long past: it never began
 	}
+	if mv != nil && m.Host != "" && mv.Command.Source != "" && m.Host != mv.Command.Source {
+		return nil // another host was given the command too, and refused it: its source says how it ends
+	}
 	if mv == nil {
 		// Its command is older than what was read: budgets still want to know.
 		mv = &Move{Command: schemas.Command{ID: m.Command, VM: m.VM, Source: m.Source, Destination: m.Destination, Issued: m.Started, Deadline: m.Time}, Epoch: m.Epoch, At: in.Time}
