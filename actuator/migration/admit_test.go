@@ -92,3 +92,16 @@ func TestReleasedIsNotOfALaterEpoch(t *testing.T) {
 		t.Error("what was released and never ran is not given back")
 	}
 }
+
+// TestLostIntentIsSettled: a resume intent whose copy is lost is not carried out on a
+// copy that somebody brings later.
+func TestLostIntentIsSettled(t *testing.T) {
+	d := Record{Fence: 5, Prepared: 5, Asked: 5, Finished: 5, Resumed: 5}
+	_, steps := defaultRules.Tend(d, Here{Copy: Absent}, 100, DefaultLimits())
+	if len(steps) != 1 || steps[0].Kind != Write || steps[0].Record.Open() {
+		t.Fatalf("%+v", steps)
+	}
+	if _, steps = defaultRules.Tend(steps[0].Record, Here{Copy: Paused}, 200, DefaultLimits()); len(steps) != 0 {
+		t.Fatalf("a copy that came later: %+v", steps)
+	}
+}

@@ -15,7 +15,7 @@ type Record struct {
 	Asked    uint64 `json:"asked"`    // Finish was asked for: the source has handed over
 	Finished uint64 `json:"finished"` // Finish3 is done: the copy is whole, and paused
 	Resumed  uint64 `json:"resumed"`  // resume intent: this host alone may run the VM
-	Ran      uint64 `json:"ran"`      // it was seen running afterwards
+	Ran      uint64 `json:"ran"`      // it was seen running afterwards, or gone: the intent is settled
 	Released uint64 `json:"released"` // given up: prepare, finish and resume are refused
 	Dropped  uint64 `json:"dropped"`  // the copy prepared for it is surely gone
 	Deadline int64  `json:"deadline"` // ns: an incoming guest nobody asked to finish is dropped then
@@ -51,7 +51,7 @@ func (d Record) theirs(h Here) bool {
 
 // Open reports that something of the record may still have to be done or seen.
 func (d Record) Open() bool {
-	return d.litter() || d.Resumed > d.Ran || d.Asked > max(d.Released, d.Ran)
+	return d.litter() || d.Resumed > max(d.Ran, d.Released) || d.Asked > max(d.Released, d.Ran)
 }
 
 // Ask is one request of the source, its signatures already verified.
@@ -233,11 +233,10 @@ func (r *Rules) Tend(d Record, h Here, now int64, l Limits) (epoch uint64, steps
 	case d.Resumed > d.Ran && d.Resumed > d.Released:
 		epoch = d.Resumed
 		n.Ran = d.Resumed
-		switch h.Copy {
-		case Paused:
+		if h.Copy == Paused {
 			steps = []Step{{Kind: DoResume}, {Write, n}}
-		default:
-			return 0, nil // the source will see it, and hold
+		} else { // it is lost, which its source will see; a copy that comes later is not this one
+			steps = []Step{{Write, n}}
 		}
 	case d.litter() && (d.Prepared <= d.Released || d.Asked < d.Prepared && (now >= d.Deadline || h.Session != d.Prepared)):
 		// Released, or nobody asked for Finish by the deadline, or the connection that
