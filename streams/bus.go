@@ -43,6 +43,14 @@ type Credentials struct {
 	Role string
 	Dir  string // holds creds/<role>.<ACCOUNT>.nk, creds/<role>.sign.nk and authorities.json
 	Log  *slog.Logger
+	TLS  TLSFiles // beyond what lies beside the keys
+}
+
+// TLSFiles name what TLS to the bus needs; each may be empty.
+type TLSFiles struct {
+	CA   string // certificate of the authority that signed the servers'
+	Cert string // of ours, where servers ask for one, with Key
+	Key  string
 }
 
 // Limits of a connection. They are real time: they bound how long a service waits

@@ -30,10 +30,15 @@ func Loopback(host string) bool {
 // by the system's. Keys prove who we are; TLS proves who the server is.
 func secure(c Credentials) ([]nats.Option, error) {
 	ca := filepath.Join(c.Dir, FileCA)
+	if c.TLS.CA != "" {
+		ca = c.TLS.CA
+	}
 	_, err := os.Stat(ca)
 	switch {
 	case err == nil:
 		return caOptions(c, ca)
+	case c.TLS.CA != "":
+		return nil, fmt.Errorf("certificate of the bus's CA: %w", err)
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
@@ -47,7 +52,15 @@ func secure(c Credentials) ([]nats.Option, error) {
 				u.Redacted(), ErrNoTLS, FileCA, c.Dir)
 		}
 	}
-	return nil, nil
+	return c.TLS.client(), nil
+}
+
+// client shows our certificate to servers that ask for one.
+func (f TLSFiles) client() []nats.Option {
+	if f.Cert == "" {
+		return nil
+	}
+	return []nats.Option{nats.ClientCert(f.Cert, f.Key)}
 }
 
 // caOptions: servers off loopback must have a certificate of the CA. On loopback the
@@ -59,7 +72,7 @@ func caOptions(c Credentials, ca string) ([]nats.Option, error) {
 			return nil, err
 		}
 		if u.Scheme == "tls" || !Loopback(u.Hostname()) {
-			return []nats.Option{nats.RootCAs(ca)}, nil
+			return append(c.TLS.client(), nats.RootCAs(ca)), nil
 		}
 	}
 	return nil, nil

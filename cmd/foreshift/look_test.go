@@ -108,14 +108,16 @@ func TestNATSContexts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	put("prod", `{"url": "tls://a:4222,tls://b:4222", "nkey": "/etc/foreshift/creds/operator.TEL.nk", "description": "x"}`)
+	put("prod", `{"url": "tls://a:4222,tls://b:4222", "nkey": "/etc/foreshift/creds/operator.TEL.nk", "ca": "/etc/nats/ca.pem", "cert": "/etc/nats/me.pem", "key": "/etc/nats/me.key", "description": "x"}`)
+	put("half", `{"url": "tls://a:4222", "nkey": "/etc/foreshift/creds/operator.TEL.nk", "cert": "/etc/nats/me.pem"}`)
 	put("other", `{"url": "nats://demo", "nkey": ""}`)
 	put("broken", `{`)
 	c, err := natsContext("prod", streams.RoleOperator)
-	if err != nil || c.URL != "tls://a:4222,tls://b:4222" || c.Dir != "/etc/foreshift" || c.Role != streams.RoleOperator {
+	if err != nil || c.URL != "tls://a:4222,tls://b:4222" || c.Dir != "/etc/foreshift" || c.Role != streams.RoleOperator ||
+		c.TLS != (streams.TLSFiles{CA: "/etc/nats/ca.pem", Cert: "/etc/nats/me.pem", Key: "/etc/nats/me.key"}) {
 		t.Errorf("%+v %v", c, err)
 	}
-	for name, want := range map[string]string{"none": "known are: broken, other, prod", "other": "foreshift streams auth", "broken": "broken.json", "../up": "not allowed"} {
+	for name, want := range map[string]string{"none": "known are: broken, half, other, prod", "half": "belong together", "other": "foreshift streams auth", "broken": "broken.json", "../up": "not allowed"} {
 		if _, err := natsContext(name, streams.RoleOperator); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", name, err, want)
 		}

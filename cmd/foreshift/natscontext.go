@@ -17,6 +17,9 @@ import (
 type natsContextFile struct {
 	URL  string `json:"url"`
 	NKey string `json:"nkey"`
+	CA   string `json:"ca"`
+	Cert string `json:"cert"`
+	Key  string `json:"key"`
 }
 
 // natsContext finds a fleet by a context of the nats command line: its address is
@@ -48,7 +51,10 @@ func natsContext(name, role string) (streams.Credentials, error) {
 	if c.URL == "" || c.NKey == "" || filepath.Base(keys) != streams.DirCreds {
 		return bad(fmt.Errorf("%s: want url, and nkey a file DIR/%s/ROLE.ACCOUNT.nk as `foreshift streams auth` makes it; have url %q, nkey %q", path, streams.DirCreds, c.URL, c.NKey))
 	}
-	return streams.Credentials{URL: c.URL, Role: role, Dir: filepath.Dir(keys)}, nil
+	if (c.Cert == "") != (c.Key == "") {
+		return bad(fmt.Errorf("%s: cert %q and key %q belong together; `nats context edit %s` mends it", path, c.Cert, c.Key, name))
+	}
+	return streams.Credentials{URL: c.URL, Role: role, Dir: filepath.Dir(keys), TLS: streams.TLSFiles{CA: c.CA, Cert: c.Cert, Key: c.Key}}, nil
 }
 
 // natsContextDir is where the nats command line keeps its contexts.
