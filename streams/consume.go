@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,9 @@ type Input struct {
 	// Again: read from From on after a restart too, for what this input tells is not
 	// in the snapshot. The decider sees again what it has seen before the snapshot.
 	Again bool
+	// Pull is how many bytes are asked for at once, for who has more time than memory; 0
+	// for the usual. The largest message of the stream fits twice, whatever it says.
+	Pull int
 }
 
 // pullBytes is how much a consumer asks for at once. The bound is in bytes and
@@ -277,7 +281,7 @@ func (b *Bus) open(ctx context.Context, src *source) (*iterator, error) {
 		return nil, explain(wait, "stream "+src.Stream, err)
 	}
 	first := cons.CachedInfo()
-	var pull jetstream.PullMessagesOpt = jetstream.PullMaxMessagesWithBytesLimit(pullMost, max(pullBytes, 2*int(st.MaxMsg)))
+	var pull jetstream.PullMessagesOpt = jetstream.PullMaxMessagesWithBytesLimit(pullMost, max(cmp.Or(src.Pull, pullBytes), 2*int(st.MaxMsg)))
 	if src.From == FromLastPerSubject {
 		pull = jetstream.PullMaxMessages(pullLast)
 	}

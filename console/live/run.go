@@ -33,10 +33,13 @@ func Inputs(base time.Duration) []streams.Input {
 		{Stream: streams.Progress, From: streams.FromLastPerSubject},
 		{Stream: streams.External, From: streams.FromLastPerSubject, Filters: []string{"calendar.*"}},
 		{Stream: streams.Models, From: streams.FromAll},
-		{Stream: streams.Forecasts, From: streams.FromSince, Since: max(3*base, 15*time.Second)},
+		{Stream: streams.Forecasts, From: streams.FromSince, Since: max(3*base, 15*time.Second), Pull: pull},
 		{Stream: streams.Steps, From: streams.FromSince, Since: day},
 	}
 }
+
+// pull bounds what lies in memory of the largest stream before it is folded.
+const pull = 2 << 20
 
 // acts are the subjects of what people say: not the heartbeats, of which a year holds
 // millions.
