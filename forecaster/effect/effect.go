@@ -2,7 +2,6 @@ package effect
 
 import (
 	"bytes"
-	"fmt"
 	"math"
 	"slices"
 
@@ -323,26 +322,4 @@ func (j *judge) fleet(q *quantity) *fleet {
 		out.doubt = min(now/u, 20)
 	}
 	return out
-}
-
-// verdict says in a sentence what is certain.
-func verdict(terms map[string]schemas.Change) string {
-	for _, t := range [...]struct{ term, unit, less, more string }{
-		{"vm.app_ms", "ms", "the VM answers faster", "the VM answers more slowly"},
-		{"vm.steal_mcpu", "mCPU", "the VM waits less for cores", "the VM waits more for cores"},
-		{"source.steal_mcpu", "mCPU", "the VMs that stayed wait less for cores", "the VMs that stayed wait more for cores"},
-		{"source.swap_bytes", "bytes", "the VMs that stayed swap less", "the VMs that stayed swap more"},
-		{"destination.steal_mcpu", "mCPU", "the new neighbours wait less for cores", "the new neighbours wait more for cores"},
-	} {
-		c, ok := terms[t.term]
-		if !ok || c.Low <= 0 && c.High >= 0 {
-			continue
-		}
-		words := t.less
-		if c.Low > 0 {
-			words = t.more
-		}
-		return fmt.Sprintf("%s: %.4g %s instead of %.4g, between %+.4g and %+.4g", words, c.After, t.unit, c.Without, c.Low, c.High)
-	}
-	return "no clear effect on waiting or response times"
 }
