@@ -47,6 +47,9 @@ type Result struct {
 	PageMS      map[string]float64 `json:"page_ms"`   // median of nine, by path
 	UpdateMS    float64            `json:"update_ms"` // median of nine: from publishing a report to the open fleet page
 	UpdateMaxMS float64            `json:"update_max_ms"`
+	PaintMS     float64            `json:"first_paint_ms,omitempty"` // median of five: first contentful paint of the fleet page in Chromium
+	PaintMaxMS  float64            `json:"first_paint_max_ms,omitempty"`
+	NoPaint     string             `json:"no_paint,omitempty"` // why there is none
 }
 
 // Run measures.
@@ -289,8 +292,15 @@ func (b *bench) measure(ctx context.Context) error {
 		return err
 	}
 	b.res.IssueCPU = (b.res.CPU - before) / 2
-	b.res.RSSMB, b.res.PeakMB, err = b.memory()
-	return err
+	if b.res.RSSMB, b.res.PeakMB, err = b.memory(); err != nil {
+		return err
+	}
+	if err := b.paint(ctx); errors.Is(err, ErrNoBrowser) {
+		b.res.NoPaint = err.Error()
+	} else if err != nil {
+		return err
+	}
+	return nil
 }
 
 // untilRead waits until the console has read all that was there.
