@@ -16,6 +16,7 @@ import (
 
 	"github.com/foreshift/foreshift/schemas"
 	"github.com/foreshift/foreshift/streams"
+	"github.com/foreshift/foreshift/streams/cluster"
 	"github.com/nats-io/nats-server/v2/server"
 	"go.yaml.in/yaml/v3"
 )
@@ -256,6 +257,9 @@ func natsConf(t *testing.T) string {
 	b, err := os.ReadFile("docker/nats.conf")
 	if err != nil {
 		t.Fatal(err)
+	}
+	if string(b) != cluster.FromEnvironment() {
+		t.Error("docker/nats.conf is not what `./task gen` writes")
 	}
 	return string(b)
 }
