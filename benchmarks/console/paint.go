@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -89,7 +90,12 @@ func (b *bench) paint(ctx context.Context) error {
 // proxy hands the console's pages on and takes what the reporter tells.
 func (b *bench) proxy(took chan<- float64) http.Handler {
 	to, _ := url.Parse(b.page) // as the console itself printed it
-	p := &httputil.ReverseProxy{FlushInterval: -1, Rewrite: func(r *httputil.ProxyRequest) {
+	p := &httputil.ReverseProxy{FlushInterval: -1, ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+		if r.Context().Err() == nil { // else the page was left
+			slog.Warn("the console's page could not be handed on", "path", r.URL.Path, "err", err)
+		}
+		w.WriteHeader(http.StatusBadGateway)
+	}, Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(to)
 		r.Out.Header.Set("Authorization", "Bearer "+b.token)
 		r.Out.Header.Del("Accept-Encoding") // the reporter is added to plain text
