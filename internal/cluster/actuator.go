@@ -331,5 +331,5 @@ func (a *actuator) record(o *schemas.Outcome, then func(bool)) {
 // recover takes up a move that the journal holds open.
 func (a *actuator) recover(g *guest, r moveRecord) {
 	a.w.say(a.name, g, "move of epoch %d taken up from the journal: %s", r.epoch, r.mark)
-	a.lead(g, r, migration.Recover(r.mark, r.epoch, r.unknown, r.written, int64(r.f.c.Deadline), a.clock(), migration.DefaultLimits()))
+	a.lead(g, r, migration.Recover(r.mark, r.epoch, r.unknown, r.written, int64(r.f.c.Deadline)+int64(migration.DefaultLimits().DiskTime(r.copied)), a.clock(), migration.DefaultLimits()))
 }

@@ -19,6 +19,7 @@ type commander struct {
 	open   []bool   // by guest: a command has no end yet
 	sent   []int64  // by guest: when the last command went out
 	count  int
+	silent int64 // its heartbeats stop until then
 }
 
 func newCommander(w *world, node int) *commander {
@@ -50,7 +51,9 @@ func (b *commander) fold(m *message) {
 	case *schemas.Outcome:
 		if g := b.w.byVM[c.VM]; g != nil {
 			b.record[g.index] = m.seq
-			b.open[g.index] = c.Result == schemas.ResultUnknown
+			if c.Host == c.Source {
+				b.open[g.index] = c.Result == schemas.ResultUnknown
+			}
 		}
 	}
 }
@@ -59,6 +62,10 @@ func (b *commander) fold(m *message) {
 func (b *commander) beat() {
 	b.later(5*time.Second, func() {
 		now := b.clock()
+		if b.w.now < b.silent {
+			b.beat()
+			return
+		}
 		id := fmt.Sprintf("commander-%d", now)
 		b.w.send(&b.process, out{key: keyPlacer, Out: streams.Out{Subject: heartbeatSubject, ID: id,
 			Msg: &schemas.Act{ID: id, Act: schemas.ActHeartbeat, By: "commander", Time: schemas.Time(now)}}})
@@ -115,7 +122,7 @@ func (b *commander) stray() {
 	if src == nil {
 		return
 	}
-	switch w.work.IntN(9) {
+	switch w.work.IntN(11) {
 	case 0: // the id of a command that was given before
 		f := w.latest(func(f *fact) bool { return f.g.running() == w.byHost[f.c.Source] && f.genuine && w.work.odds(300) })
 		if f == nil {
@@ -188,6 +195,11 @@ func (b *commander) stray() {
 		}
 		w.say("another version", f.g, "asks for %s(%d), which is over or never began", op, f.msg.seq)
 		b.crafted(f, op)
+	case 9, 10: // a placer that hangs halfway: it orders moves, and gives no sign of life
+		if b.silent = w.now + int64(w.work.between(2*time.Minute, 15*time.Minute)); w.mix.storm {
+			w.say("another version", nil, "gives no more heartbeats until %s", since(b.silent))
+			w.pretend(b.silent)
+		}
 	default: // a consumer that an older version made: few unacknowledged, or one
 		h := w.hosts[w.work.IntN(len(w.hosts))]
 		d := w.nats.durable[h.id]
@@ -199,7 +211,7 @@ func (b *commander) stray() {
 func (b *commander) crafted(f *fact, op schemas.Op) {
 	w := b.w
 	src, dst := w.byHost[f.c.Source], w.byHost[f.c.Destination]
-	q := &request{op: op, g: f.g, f: f, order: f.msg.signed(), epoch: f.msg.seq, from: src, to: dst, expires: dst.act.clock() + int64(10*time.Second), sent: w.now, signer: keyOfHost(src.id)}
+	q := &request{op: op, g: f.g, f: f, order: f.msg.signed(), epoch: f.msg.seq, from: src, to: dst, expires: dst.act.clock() + int64(10*time.Second), sent: w.now, signer: keyOfHost(src.id), disks: op == schemas.OpPrepare && f.g.local}
 	w.deliver(&b.process, q)
 }
 

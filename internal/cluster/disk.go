@@ -19,6 +19,7 @@ type entry struct {
 	why    *schemas.Reason
 	move   *moveRecord
 	record *migration.Record
+	files  *uint64 // epoch for which a disk file may be here that is nobody's; 0: none
 }
 
 // moveRecord is a move that the host leads.
@@ -28,6 +29,7 @@ type moveRecord struct {
 	epoch   uint64
 	unknown bool
 	started int64
+	copied  schemas.Bytes // of disks that go along
 	f       *fact
 }
 
@@ -36,11 +38,12 @@ type pages struct {
 	fences []uint64
 	moves  []moveRecord
 	recs   []migration.Record
+	files  []uint64
 	ids    map[schemas.CommandID]migration.Judged
 }
 
 func newPages(guests int) pages {
-	return pages{make([]uint64, guests), make([]moveRecord, guests), make([]migration.Record, guests), map[schemas.CommandID]migration.Judged{}}
+	return pages{make([]uint64, guests), make([]moveRecord, guests), make([]migration.Record, guests), make([]uint64, guests), map[schemas.CommandID]migration.Judged{}}
 }
 
 func (p *pages) fold(e *entry) {
@@ -56,6 +59,12 @@ func (p *pages) fold(e *entry) {
 	if e.record != nil {
 		p.recs[i] = *e.record
 		p.fences[i] = max(p.fences[i], e.record.Fence)
+		if e.record.Resumed >= p.files[i] {
+			p.files[i] = 0 // it is the running VM's
+		}
+	}
+	if e.files != nil {
+		p.files[i] = *e.files
 	}
 }
 
@@ -94,6 +103,7 @@ func (j *journal) open() {
 	copy(j.mem.fences, d.flushed.fences)
 	copy(j.mem.moves, d.flushed.moves)
 	copy(j.mem.recs, d.flushed.recs)
+	copy(j.mem.files, d.flushed.files)
 	for id, g := range d.flushed.ids {
 		j.mem.ids[id] = g
 	}

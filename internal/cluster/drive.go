@@ -93,6 +93,7 @@ func (d *drive) turn() {
 func (d *drive) end() {
 	d.over = true
 	d.nap++
+	d.a.h.disconnect(d.g) // an ended move holds nothing any more
 	d.a.moves[d.g.index] = nil
 	d.a.leading--
 }
@@ -161,7 +162,7 @@ func (d *drive) do(act migration.Action) {
 		w.violate("I3", d.g, "%s asks for post-copy in a paused handover: a cut link would lose the VM", a.name)
 	case migration.Begin:
 		w.began(d)
-		local(30*time.Millisecond, func() error { return a.h.begin(d.g, conn) })
+		local(30*time.Millisecond, func() error { return d.begin(conn) })
 	case migration.HandOver:
 		d.mark(migration.MarkHanded, func(err error) { d.did(act.Verb, err) })
 	case migration.Confirm:
@@ -180,6 +181,23 @@ func (d *drive) do(act migration.Action) {
 	default:
 		d.ask(act.Verb, func() { d.after(act.Verb) })
 	}
+}
+
+// begin is Begin3, and what it finds to go along.
+func (d *drive) begin(conn int) error {
+	h := d.a.h
+	if err := h.begin(d.g, conn); err != nil {
+		return err
+	}
+	d.o.Disks = d.g.disks()
+	if err := d.copying(); err != nil {
+		if errors.Is(err, errDied) {
+			return err // nobody is left to hear it
+		}
+		_ = h.abort(d.g, conn) // its protection must go; the guest runs on either way
+		return &migration.Refusal{Why: schemas.Reason{Code: schemas.ReasonJournal, Detail: err.Error()}}
+	}
+	return nil
 }
 
 // did notes how a local act ended.
@@ -248,6 +266,10 @@ func (d *drive) stats() {
 		return
 	}
 	d.rounds++
+	if d.a.w.now < j.disk {
+		d.o.Job = migration.JobStats{Active: true, Disk: true, Total: diskSize, Elapsed: time.Duration(d.a.w.now - j.began)}
+		return
+	}
 	spent := float64(d.a.w.now - j.began)
 	left := 1e9
 	if !j.endless {
@@ -322,6 +344,10 @@ func (d *drive) report(act migration.Action) {
 	a.record(o, func(ok bool) {
 		if !ok {
 			d.did(migration.Report, migration.ErrUnclear)
+			return
+		}
+		if err := d.discard(act.Result); err != nil {
+			d.did(migration.Report, err)
 			return
 		}
 		r := d.r

@@ -24,7 +24,8 @@ type mix struct {
 	diskFails                                   float64 // F6
 	performFails, performLost, endless          float64 // F8, F9
 	spoils, wakes, resumeFails, endFails        float64 // F8, F12
-	oldReplies                                  float64 // F14
+	oldReplies, lies                            float64 // F14
+	local, noRoom                               float64 // disks on local storage; F6
 	partition, kill, stop, clocks, full, leader time.Duration
 	tail, stale, libvirtd, qemu, power, link    time.Duration
 	foreign, version, hostile, garbage          time.Duration
@@ -74,8 +75,12 @@ func draw(seed uint64, faults []int, storm bool) mix {
 	m.foreign = every(12, 3*time.Minute, time.Hour)
 	m.version = every(13, 2*time.Minute, 30*time.Minute)
 	m.hostile, m.oldReplies = every(14, 2*time.Minute, 30*time.Minute), odd(14, 30)
+	m.lies = odd(14, 20)
 	m.garbage = every(11, 10*time.Minute, 2*time.Hour)
 	m.operator = d.between(20*time.Minute, 3*time.Hour)
+	if m.noRoom = odd(6, 60); d.IntN(2) == 0 && storm {
+		m.local = 300 + 700*d.Float64()
+	}
 	return m
 }
 
@@ -188,7 +193,17 @@ func (w *world) freeze(p *process, d time.Duration) {
 func (w *world) setClocks(d dice) {
 	if d.IntN(6) == 0 {
 		w.nats.skew = d.between(-time.Minute, time.Minute)
-		w.say("fault", nil, "the clock of the servers jumps to %s", w.nats.skew)
+		if d.IntN(3) == 0 {
+			w.nats.skew = d.between(0, 8*time.Minute)
+		}
+		skew := w.nats.skew
+		w.say("fault", nil, "the clock of the servers jumps to %s", skew)
+		w.after(d.between(20*time.Second, 15*time.Minute), func() {
+			if w.nats.skew == skew {
+				w.nats.skew = 0
+				w.say("fault", nil, "the clock of the servers is set right")
+			}
+		})
 		return
 	}
 	node := d.IntN(len(w.links.clocks))
@@ -309,6 +324,7 @@ func (w *world) meddle(d dice) {
 			g.hurt = w.now
 			g.set(at, migration.Absent, "another tool has moved it")
 			g.at(to).version = g.version
+			to.bringFile(g)
 			g.set(to, migration.Running, "another tool has moved it here")
 		})
 	case 3: // deletes it, and makes it again

@@ -29,7 +29,7 @@ var holds = map[string]string{
 	"request-expiry": "a request that lay about is not acted on", "destination-expiry": "nothing is prepared long after the command expired", "destination-fence": "no epoch below the fence is acted on",
 	"released": "what was released is never prepared, finished or resumed again", "resume-intent": "a resume intent is never taken back", "prepared-once": "an epoch is prepared once",
 	"nothing-here": "a guest is prepared only where there is no copy", "prepared": "Finish is for the guest prepared over the same connection", "finished": "only a whole copy of the epoch is resumed, its intent on disk",
-	"drop-not-running": "a running copy is never dropped", "drop-not-source": "nor one that leads a move",
+	"drop-not-running": "a running copy is never dropped", "drop-not-source": "nor one that leads a move", "drop-own": "nor one that a person has put in the place of what was prepared",
 }
 
 // others are the guards outside of package migration.
@@ -46,6 +46,11 @@ var others = []Guard{
 	{Name: "request-host", Where: "authority", What: "a request is for this host, as its command says"},
 	{Name: "reply-signature", Where: "authority", What: "a reply is signed by the host that was asked"},
 	{Name: "reply-nonce", Where: "authority", What: "a reply answers this very request"},
+	{Name: "no-file-there", Where: "storage", What: "a disk file is made only where there is none of its name"},
+	{Name: "file-unused", Where: "storage", What: "a disk file that a VM of the host names is not deleted"},
+	{Name: "discard-when-gone", Where: "storage", What: "a source's disk is deleted only once the VM runs at the other host and is gone here"},
+	{Name: "files-first", Where: "storage", What: "a file is written down before it is made"},
+	{Name: "cleared", Where: "storage", What: "what was made for a move that is given up is deleted"},
 	{Name: "plan-first", Where: "bus", What: "a command goes out only once its plan is on the record", kind: "placer"},
 	{Name: "command-signature", Where: "authority", What: "deciders believe commands only of placers", kind: "placer"},
 	{Name: "outcome-signature", Where: "authority", What: "deciders believe outcomes only of their hosts", kind: "placer"},

@@ -17,6 +17,38 @@ func (w *world) remember(q *request) {
 	w.asked = append(w.asked, q)
 }
 
+// pretend is a hostile client that gives the heartbeats of a placer that gives none.
+func (w *world) pretend(until int64) {
+	if w.mix.hostile == 0 {
+		return
+	}
+	w.after(8*time.Second, func() {
+		if w.now < until && !w.calm {
+			id := fmt.Sprintf("pretended-%d", w.now)
+			w.counts.fault(14)
+			w.forge(streams.SubjectAct(schemas.ActHeartbeat), id, keyHostile, &schemas.Act{ID: id, Act: schemas.ActHeartbeat, By: "nobody", Time: schemas.Time(w.now)})
+			w.pretend(until)
+		}
+	})
+}
+
+// lie answers a question in the name of who was asked, without its key.
+func (w *world) lie(q *request) {
+	if w.calm || !w.acts.odds(w.mix.lies) {
+		return
+	}
+	w.counts.fault(14)
+	r := &reply{from: q.to, epoch: q.epoch, nonce: q.nonce, signer: keyHostile}
+	r.Peer = migration.Peer{Fence: q.epoch}
+	if r.Copy = migration.Running; w.acts.odds(500) {
+		r.Copy, r.Peer.Released = migration.Absent, q.epoch
+	} else {
+		r.Life, r.Peer.Resumed = migration.LifeCPU, q.epoch
+	}
+	w.say("hostile client", q.g, "answers %s(%d) in the name of %s: %s", q.op, q.epoch, q.to.id, r.Copy)
+	w.after(w.net.between(0, time.Millisecond), func() { q.answer(r) })
+}
+
 // replied keeps the last reply to each, for the same.
 func (w *world) replied(q *request, r *reply) {
 	if !w.calm && w.acts.odds(w.mix.oldReplies) {
@@ -40,28 +72,7 @@ func (w *world) hostile() {
 	if src == nil {
 		return
 	}
-	n := w.n
-	put := func(m *message) {
-		st, err := streams.StreamFor(m.subject)
-		if err != nil {
-			return
-		}
-		if w.nats.present() {
-			w.nats.streams[st.Name].put(m, nil)
-		}
-	}
-	forge := func(subject, id, signer string, msg schemas.Message) {
-		data, err := schemas.Encode(msg)
-		if err != nil {
-			return
-		}
-		m := &message{subject: subject, id: id, data: data, signer: signer, signature: sign(signer, subject, data), msg: msg}
-		if signer == keyPlacer || signer == keyOperator {
-			m.signature = sign(keyHostile, subject, data) // it has not the key
-			m.signer = keyHostile
-		}
-		put(m)
-	}
+	n, put, forge := w.n, w.inject, w.forge
 	now := schemas.Time(w.now)
 	switch w.acts.IntN(9) {
 	case 0, 1:
@@ -100,6 +111,22 @@ func (w *world) hostile() {
 	default:
 		w.hostileRequest()
 	}
+}
+
+// inject puts a message on the bus without anybody's leave.
+func (w *world) inject(m *message) {
+	if st, err := streams.StreamFor(m.subject); err == nil && w.nats.present() {
+		w.nats.streams[st.Name].put(m, nil)
+	}
+}
+
+// forge injects a message under a key that the client has.
+func (w *world) forge(subject, id, signer string, msg schemas.Message) {
+	data, err := schemas.Encode(msg)
+	if err != nil {
+		return
+	}
+	w.inject(&message{subject: subject, id: id, data: data, signer: signer, signature: sign(signer, subject, data), msg: msg})
 }
 
 // hostileRequest sends to an actuator what its own peers sent before, or what they
@@ -190,6 +217,7 @@ func (p *person) mend(g *guest, fallback *host) *host {
 	if at == nil {
 		at = fallback
 	}
+	at.bringFile(g)
 	if c := g.at(at); c.state != migration.Running {
 		c.incoming, c.foreign, c.conn, c.spoilt, c.version = false, false, 0, false, g.version
 		g.set(at, migration.Running, "a person starts it")

@@ -21,6 +21,7 @@ type guest struct {
 	plan    demand
 	heard   int64 // when its destination last looked for its source
 	mending bool  // a person has seen that it is down
+	local   bool  // its disk is on local storage
 }
 
 // copyOf is one host's copy.
@@ -38,6 +39,7 @@ type copyOf struct {
 	spoilt   bool  // the transfer has spoilt it: it runs and does not live
 	since    int64 // in this state
 	ran      time.Duration
+	served   bool // it has run here
 }
 
 // host is one machine: its libvirtd, its guests, its disk, and the actuator on it.
@@ -52,6 +54,7 @@ type host struct {
 	act      *actuator
 	agent    *process
 	disk     *diskOf
+	files    []fileOf // by guest
 }
 
 // transfer is a Perform3 under way.
@@ -64,6 +67,7 @@ type transfer struct {
 	copied   int64 // when the guest is paused
 	still    bool  // paused: switchover
 	endless  bool  // it never converges
+	disk     int64 // its disk is copied until then
 	over     bool
 	tell     func(error)
 }
@@ -86,11 +90,12 @@ func (g *guest) set(h *host, to migration.Copy, what string) {
 	c.state, c.since = to, g.w.now
 	if to == migration.Running { // what other copies hold is old from now on
 		g.version++
-		c.version = g.version
+		c.version, c.served = g.version, true
+		h.runsOn(g)
 		if c.spoilt {
 			g.w.after(g.w.hyper.between(500*time.Millisecond, 6*time.Second), func() {
 				if c.state == migration.Running && c.spoilt {
-					g.set(h, migration.Absent, "the guest was spoilt by its transfer: QEMU ends")
+					h.qemuEnds(g, "the guest was spoilt by its transfer: QEMU ends")
 					g.hurt = g.w.now // if a copy is left: without one that was the violation
 				}
 			})
@@ -165,7 +170,7 @@ func (h *host) begin(g *guest, conn int) error {
 }
 
 // prepare is Prepare3.
-func (h *host) prepare(g *guest, epoch uint64, conn int) error {
+func (h *host) prepare(g *guest, epoch uint64, conn int, disks bool) error {
 	c := g.at(h)
 	if c.state != migration.Absent {
 		h.w.violate("I3", g, "%s prepared epoch %d on top of a copy that is %s", h.id, epoch, c.state)
@@ -177,8 +182,16 @@ func (h *host) prepare(g *guest, epoch uint64, conn int) error {
 	if low := h.disk.low[g.index]; epoch < low {
 		h.w.violate("I5", g, "%s acted on epoch %d below the fence %d that was on its disk", h.id, epoch, low)
 	}
+	if g.local && !disks {
+		return errRefuse // QEMU finds no disk to open
+	}
+	if g.local {
+		if err := h.makeFile(g, epoch); err != nil {
+			return err
+		}
+	}
 	c.state, c.since, c.incoming, c.whole, c.session, c.conn, c.made, c.spoilt = migration.Paused, h.w.now, true, false, epoch, conn, epoch, false
-	c.foreign, c.alien, c.ran, c.version = false, false, 0, 0
+	c.foreign, c.alien, c.ran, c.version, c.served = false, false, 0, 0, false
 	h.w.say("libvirt "+string(h.id), g, "incoming guest prepared for epoch %d", epoch)
 	return nil
 }
@@ -196,6 +209,11 @@ func (h *host) perform(g *guest, dst *host, epoch uint64, conn int, tell func(er
 	c.job = j
 	j.endless = !w.calm && w.hyper.odds(w.mix.endless)
 	copying := w.hyper.between(time.Second, 12*time.Second)
+	if g.local {
+		d := w.hyper.between(time.Second, 10*time.Second)
+		copying += d
+		j.disk = w.now + int64(d)
+	}
 	j.copied = w.now + int64(copying)
 	if j.endless {
 		j.copied = w.now + int64(time.Hour)
@@ -262,6 +280,9 @@ func (j *transfer) arrive() {
 	s, d := j.g.at(j.src), j.g.at(j.dst)
 	s.job = nil
 	d.whole, d.version = true, s.version
+	if f := j.dst.file(j.g); f.there {
+		f.whole, f.version = true, j.src.file(j.g).version
+	}
 	d.spoilt = !w.calm && w.hyper.odds(w.mix.spoils)
 	w.say("libvirt "+string(j.src.id), j.g, "the transfer to %s is complete, both copies are paused", j.dst.id)
 	if !w.calm && w.hyper.odds(w.mix.wakes) {

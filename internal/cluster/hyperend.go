@@ -34,7 +34,7 @@ func (h *host) end(g *guest, what string) {
 	}
 	lives := false // or did when its host was last heard of
 	for i := range g.copies {
-		if o := &g.copies[i]; i != h.index && o.state == migration.Running {
+		if o := &g.copies[i]; i != h.index && (o.state == migration.Running || o.justPaused(g)) {
 			lives = true
 			if o.spoilt {
 				h.w.violate("I3", g, "%s destroyed its copy, the other has never lived", h.id)
@@ -45,6 +45,12 @@ func (h *host) end(g *guest, what string) {
 		h.w.violate("I3", g, "%s destroyed its copy, no other runs", h.id)
 	}
 	g.set(h, migration.Absent, what)
+}
+
+// justPaused: a person paused it a moment ago. It is whole, has all that the guest did,
+// and was running when it was looked at.
+func (c *copyOf) justPaused(g *guest) bool {
+	return c.state == migration.Paused && c.foreign && !c.incoming && c.version == g.version && time.Duration(g.w.now-c.since) <= migration.DefaultLimits().Fresh
 }
 
 // release drops a destination's copy: destroy and undefine. asked is when the source
@@ -64,6 +70,9 @@ func (h *host) release(g *guest, epoch uint64, asked int64) error {
 		if !left && asked != 0 {
 			h.w.violate("I3", g, "%s gave up the last whole copy", h.id)
 		}
+	}
+	if c.state == migration.ShutOff && c.served && c.version == g.version {
+		h.w.violate("I2", g, "%s undefined the VM that had run there last, when it released epoch %d", h.id, epoch)
 	}
 	if c.state != migration.Absent {
 		g.set(h, migration.Absent, "dropped, epoch released")
@@ -117,8 +126,9 @@ func (h *host) killLibvirtd(down time.Duration) {
 			c.job.fail("its libvirtd was killed", errGone)
 		}
 		if c.incoming && c.state == migration.Paused { // PREPARE, FINISH3: kills the incoming guest
+			finishing := h.disk.flushed.recs[g.index].Asked == c.session
 			g.set(h, migration.Absent, "incoming guest killed with its libvirtd")
-			if h.w.hyper.odds(250) {
+			if finishing && h.w.hyper.odds(500) { // Finish3 had just made it persistent
 				g.set(h, migration.ShutOff, "a definition is left over")
 			}
 		}
@@ -134,8 +144,19 @@ func (h *host) killQEMU(g *guest, why string) {
 	if !c.incoming || c.whole {
 		g.hurt = h.w.now
 	}
-	j := c.job
+	h.qemuEnds(g, why)
+}
+
+// qemuEnds takes a guest's process away, and with it the transfer that it was sending.
+func (h *host) qemuEnds(g *guest, why string) {
+	c := g.at(h)
+	j, version, served := c.job, c.version, c.served
+	defined := !c.incoming && h.w.hyper.odds(500)
 	g.set(h, migration.Absent, why)
+	if defined { // a persistent one: it is shut off
+		g.set(h, migration.ShutOff, "its definition is left")
+		c.version, c.served = version, served
+	}
 	if j != nil && !j.over {
 		j.over = true
 		j.tell(errRefuse)

@@ -44,8 +44,8 @@ func (w *world) history(upTo uint64) []attempt {
 			}
 		case *schemas.Outcome:
 			i, ok := by[c.Command]
-			if !ok || m.signer != keyOfHost(c.Host) {
-				continue
+			if !ok || m.signer != keyOfHost(c.Host) || c.Host != out[i].f.c.Source {
+				continue // only its source says how a move ends
 			}
 			a := &out[i]
 			final := a.result != "" && a.result != schemas.ResultUnknown
@@ -221,20 +221,26 @@ func (w *world) rulesHold(f *fact, plan *schemas.Plan, is func(string, bool, str
 	is("I10", mem > dst.gib, "goes to a host without the memory")
 }
 
-// seenOn are the guests that a plan knew on a host, by its last report or by moves.
+// seenOn are the guests that a plan knew on a host: by its last report, unless another
+// host has said since that it runs there; or by moves.
 func (w *world) seenOn(h *host, plan *schemas.Plan) []*guest {
 	var out []*guest
-	s := w.nats.streams[streams.Capacity]
-	for m := s.lastOf[streams.SubjectCapacityHost(h.id)]; m != nil; m = m.prev {
-		if m.seq > plan.Cut.Seq[streams.Capacity] {
+	own, said := w.lastReport(h, plan)
+	if own != nil {
+		for i := range own.VMs {
+			out = append(out, w.byVM[own.VMs[i].VM])
+		}
+	}
+	for _, o := range w.hosts {
+		r, at := w.lastReport(o, plan)
+		if o == h || r == nil || at < said {
 			continue
 		}
-		if r, ok := m.msg.(*schemas.CapacityHost); ok {
-			for i := range r.VMs {
-				out = append(out, w.byVM[r.VMs[i].VM])
+		for i := range r.VMs {
+			if v := &r.VMs[i]; v.State == schemas.VMRunning {
+				out = slices.DeleteFunc(out, func(g *guest) bool { return g.id == v.VM })
 			}
 		}
-		break
 	}
 	for _, o := range w.order[max(0, len(w.order)-64):] {
 		if o.genuine && o.c.Destination == h.id && o.outcome == "" && o.msg.seq <= plan.Cut.Seq[streams.Migrations] && w.now-o.published < int64(10*time.Minute) && !slices.Contains(out, o.g) {
@@ -242,4 +248,15 @@ func (w *world) seenOn(h *host, plan *schemas.Plan) []*guest {
 		}
 	}
 	return out
+}
+
+// lastReport is a host's newest that a plan had seen, and when it was stored.
+func (w *world) lastReport(h *host, plan *schemas.Plan) (*schemas.CapacityHost, int64) {
+	for m := w.nats.streams[streams.Capacity].lastOf[streams.SubjectCapacityHost(h.id)]; m != nil; m = m.prev {
+		if m.seq <= plan.Cut.Seq[streams.Capacity] {
+			r, _ := m.msg.(*schemas.CapacityHost)
+			return r, m.at
+		}
+	}
+	return nil, 0
 }

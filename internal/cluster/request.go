@@ -22,6 +22,7 @@ type request struct {
 	signer  string // whose key signed it
 	forged  bool   // the signature does not hold
 	nonce   uint64
+	disks   bool // of Prepare: the disk goes along
 	answer  func(*reply)
 }
 
@@ -54,7 +55,7 @@ func (d *drive) ask(v migration.Verb, then func()) {
 	asked := a.clock()
 	w.n++
 	q := &request{op: ops[v], g: d.g, f: d.f, order: d.f.msg.signed(), epoch: d.s.Epoch, from: a.h, to: w.byHost[d.f.c.Destination],
-		expires: asked + int64(limit), sent: w.now, signer: keyOfHost(a.h.id), nonce: w.n}
+		expires: asked + int64(limit), sent: w.now, signer: keyOfHost(a.h.id), nonce: w.n, disks: v == migration.Prepare && d.g.local}
 	over, gen, sent := false, a.gen, w.now
 	hear := func(r migration.Reply, err error) {
 		if over {
@@ -80,6 +81,7 @@ func (d *drive) ask(v migration.Verb, then func()) {
 		})
 	}
 	w.remember(q)
+	w.lie(q)
 	w.deliver(&a.process, q)
 	a.later(limit, func() { hear(migration.Reply{}, migration.ErrUnclear) })
 }
@@ -211,6 +213,9 @@ func (r *receiving) begin() {
 	r.reply.Seen = seen
 	here := a.here(r.g, seen)
 	ask := migration.Ask{Op: q.op, Epoch: q.epoch, AfterSeq: q.f.c.AfterSeq, Expires: q.expires, Command: int64(q.f.c.Expires), Deadline: int64(q.f.c.Deadline)}
+	if q.disks {
+		ask.Deadline += int64(migration.DefaultLimits().DiskTime(r.g.disks()))
+	}
 	steps, why := w.rules.Answer(a.journal.record(r.g), ask, here, asked, migration.DefaultLimits())
 	if !why.OK() {
 		w.say(a.name, r.g, "refuses %s(%d): %s", q.op, q.epoch, why)
@@ -250,12 +255,18 @@ func (r *receiving) next() {
 	}
 	if s.Kind == migration.Write {
 		rec := s.Record
-		switch err := a.journal.write(entry{g: g, record: &rec}); err {
+		err := r.clear(rec.Dropped)
+		if err == nil {
+			err = a.journal.write(entry{g: g, record: &rec})
+		}
+		switch err {
 		case nil:
 			a.later(w.disk.between(time.Millisecond, 8*time.Millisecond), r.next)
 		case errDied:
-		default:
+		case errDisk:
 			r.answer(&migration.Refusal{Why: schemas.Reason{Code: schemas.ReasonJournal, Detail: err.Error()}})
+		default:
+			r.answer(err)
 		}
 		return
 	}
@@ -287,7 +298,16 @@ func (r *receiving) effect(k migration.StepKind) error {
 	}
 	switch k {
 	case migration.DoPrepare:
-		return a.h.prepare(g, epoch, a.gen)
+		if err := r.promise(); err != nil {
+			return err
+		}
+		err := a.h.prepare(g, epoch, a.gen, r.q.disks)
+		if err != nil && migration.HowOf(err) == migration.Refused && a.journal.mem.files[g.index] != 0 {
+			if bad := r.note(0); bad != nil { // the host has taken back what it had made
+				return bad
+			}
+		}
+		return err
 	case migration.DoFinish:
 		return a.h.finish(g, epoch, a.gen)
 	case migration.DoResume:
@@ -371,13 +391,12 @@ func (a *actuator) tend() {
 		if err != nil {
 			continue
 		}
-		epoch, steps := a.w.rules.Tend(rec, a.here(g, seen), a.clock(), migration.DefaultLimits())
-		if len(steps) == 0 {
+		t := &receiving{a: a, g: g, reply: migration.Reply{Seen: seen}}
+		if t.epoch, t.steps = a.w.rules.Tend(rec, a.here(g, seen), a.clock(), migration.DefaultLimits()); len(t.steps) == 0 {
 			continue
 		}
-		a.w.say(a.name, g, "tends epoch %d: %v", epoch, steps[0].Kind)
+		a.w.say(a.name, g, "tends epoch %d: %v", t.epoch, t.steps[0].Kind)
 		a.served[g.index] = true
-		t := &receiving{a: a, g: g, epoch: epoch, steps: steps, reply: migration.Reply{Seen: seen}}
 		t.next()
 	}
 }

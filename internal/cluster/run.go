@@ -191,7 +191,7 @@ func one(seed uint64, o Options, rules *migration.Rules) *Outcome {
 // newWorld builds the cluster of a seed.
 func newWorld(seed uint64, o Options, rules *migration.Rules, keep bool) *world {
 	storm := o.Kind == "storm" || o.Kind == "" && seed%4 != 0
-	w := &world{seed: seed, mix: draw(seed, o.Faults, storm), rules: rules, off: o.Without, now: epoch, end: epoch + int64(o.Days*24*float64(time.Hour)), keep: keep,
+	w := &world{seed: seed, mix: draw(seed, o.Faults, storm), rules: rules, off: o.Without, now: epoch, end: epoch + int64(o.Days*24*float64(time.Hour)) + int64(calmFor), keep: keep,
 		facts: map[*message]*fact{}, started: map[schemas.CommandID]int{}, byVM: map[schemas.VMID]*guest{}, byHost: map[schemas.HostID]*host{}, lastBeat: epoch}
 	w.net, w.disk, w.hyper, w.steps, w.acts, w.work = newDice(seed, "net"), newDice(seed, "disk"), newDice(seed, "hypervisors"), newDice(seed, "steps"), newDice(seed, "acts"), newDice(seed, "work")
 	m := &w.mix
@@ -200,7 +200,7 @@ func newWorld(seed uint64, o Options, rules *migration.Rules, keep bool) *world 
 		if i >= (m.hosts+1)/2 {
 			h.site = "site-b"
 		}
-		h.disk = newDisk(w, m.vms)
+		h.disk, h.files = newDisk(w, m.vms), make([]fileOf, m.vms)
 		h.act = newActuator(w, h)
 		w.hosts, w.byHost[h.id] = append(w.hosts, h), h
 	}
@@ -219,6 +219,7 @@ func newWorld(seed uint64, o Options, rules *migration.Rules, keep bool) *world 
 	w.schedule()
 	w.after(20*time.Second, w.watch)
 	w.after(time.Minute, w.person.round)
+	w.at(w.end-int64(calmFor), w.quiet)
 	return w
 }
 
@@ -226,7 +227,7 @@ func newWorld(seed uint64, o Options, rules *migration.Rules, keep bool) *world 
 func (w *world) populate() {
 	d := newDice(w.seed, "guests")
 	for i := range w.mix.vms {
-		g := &guest{w: w, index: i, name: fmt.Sprintf("vm%d", i), copies: make([]copyOf, len(w.hosts))}
+		g := &guest{w: w, version: 1, index: i, name: fmt.Sprintf("vm%d", i), copies: make([]copyOf, len(w.hosts))}
 		copy(g.id[:], "foreshift-vm")
 		for g.id[14] = byte(i + 1); g.id.Partition() >= 4; { // few partitions, few messages
 			g.id[15]++
@@ -234,8 +235,12 @@ func (w *world) populate() {
 		for j := range g.copies {
 			g.copies[j].state = migration.Absent
 		}
-		c := &g.copies[d.IntN(len(w.hosts))]
-		c.state, c.since, c.whole = migration.Running, w.now, true
+		at := d.IntN(len(w.hosts))
+		c := &g.copies[at]
+		if g.local = d.odds(w.mix.local); g.local {
+			w.hosts[at].files[i] = fileOf{there: true, whole: true, version: 1}
+		}
+		c.state, c.since, c.whole, c.version = migration.Running, w.now, true, 1
 		w.guests, w.byVM[g.id] = append(w.guests, g), g
 	}
 }

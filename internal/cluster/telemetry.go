@@ -136,7 +136,7 @@ func (h *host) report() {
 			continue
 		}
 		v := schemas.InventoryVM{VM: g.id, Name: g.name, State: schemas.VMRunning, VCPUs: 8, AllocCPU: 8000, AllocMem: schemas.Bytes(g.plan.gib * (1 << 30)), Resident: schemas.Bytes(g.plan.gib * (1 << 30)),
-			Persistent: true, Movable: true, Migrating: c.alien || c.job != nil, DirtyRate: 2e6, DirtyHigh: 4e6, Disks: []schemas.VMDisk{{Target: "vda", Path: "/pool/" + g.name, Shared: true}}}
+			Persistent: true, Movable: true, Migrating: c.alien || c.job != nil, DirtyRate: 2e6, DirtyHigh: 4e6, Disks: []schemas.VMDisk{{Target: "vda", Path: "/pool/" + g.name, Shared: !g.local}}}
 		switch c.state {
 		case migration.Paused:
 			v.State = schemas.VMPaused
