@@ -13,9 +13,9 @@ var actSubjects = []string{
 
 // acts is what the operators' words and the placer's heartbeat add up to.
 type acts struct {
-	heartbeat int64  // ns, stream time
-	switched  uint64 // sequence of the last pause or resume
-	paused    bool
+	pulse    migration.Pulse
+	switched uint64 // sequence of the last pause or resume
+	paused   bool
 }
 
 // act folds one verified act. The bus has checked its signature.
@@ -28,7 +28,7 @@ func (a *Actuator) act(e streams.Event) {
 	defer a.mu.Unlock()
 	switch act.Act {
 	case schemas.ActHeartbeat:
-		a.acts.heartbeat = migration.Heard(a.acts.heartbeat, e.Time, a.now())
+		a.acts.pulse = a.acts.pulse.Hear(migration.Beat{Seq: e.Seq, Stored: e.Time, Signed: int64(act.Time)}, a.now(), a.steady())
 	case schemas.ActPause, schemas.ActResume:
 		if e.Seq > a.acts.switched {
 			a.acts.switched, a.acts.paused = e.Seq, act.Act == schemas.ActPause

@@ -98,6 +98,7 @@ type Actuator struct {
 	limits   migration.Limits
 	rules    *migration.Rules
 	now      func() int64
+	steady   func() int64 // ns, by a clock that nobody sets
 	met      *metrics
 	j        *journal
 	host     *libvirt.Host
@@ -141,6 +142,8 @@ func New(cfg Config) (*Actuator, error) {
 	if a.now == nil {
 		a.now = func() int64 { return time.Now().UnixNano() }
 	}
+	born := time.Now()
+	a.steady = func() int64 { return int64(time.Since(born)) }
 	var err error
 	if a.met, err = newMetrics(cfg.Registry, cfg.Host); err != nil {
 		return nil, fmt.Errorf("actuator %s: %w", cfg.Host, err)

@@ -104,7 +104,8 @@ func (a *Actuator) facts(ctx context.Context, c *schemas.Command, order schemas.
 	}
 	_, f.Seen = a.j.seen(c.ID)
 	a.mu.Lock()
-	f.Heartbeat, f.Paused = a.acts.heartbeat, a.acts.paused
+	pulse := a.acts.pulse
+	f.Heartbeat, f.Paused = pulse.At, a.acts.paused
 	_, f.Moving = a.moves[c.VM]
 	f.Busy = len(a.moves) >= a.cfg.MaxMoves
 	a.mu.Unlock()
@@ -118,7 +119,7 @@ func (a *Actuator) facts(ctx context.Context, c *schemas.Command, order schemas.
 	if f.Peer = a.cfg.Peer != nil; f.Peer {
 		f.Lock = a.cfg.Peer.lockState(c.VM)
 	}
-	f.Now = a.now()
+	f.Now, f.Silence = a.now(), a.steady()-pulse.Arrived
 	return f
 }
 

@@ -11,14 +11,39 @@ import (
 // start.
 const HeartbeatLimit = 30 * time.Second
 
-// Heard is the newest heartbeat that counts, when one arrives that was stored at a
-// time. One from the future is no sign of life: it would count later, when whoever
-// gave it may long be gone, and hide all that come before.
-func Heard(newest, stored, now int64) int64 {
-	if stored-now > int64(HeartbeatLimit) {
-		return newest
+// Beat is one verified heartbeat: its sequence, and when it was stored (by the servers'
+// clock) and signed (by the placer's), in ns.
+type Beat struct {
+	Seq            uint64
+	Stored, Signed int64
+}
+
+// Pulse is what a host knows of the placer's signs of life; the zero Pulse has heard of
+// none. Each counts by the older of its times, and no longer than the limit after it
+// came: a clock that is slow, or set back, would else keep it fresh.
+type Pulse struct {
+	At      int64 // ns: time of the newest that counts; 0: none does
+	Arrived int64 // ns: when it came, by a clock that nobody sets
+	seq     uint64
+	stored  int64
+}
+
+// Hear takes in a heartbeat that comes at now by the host's clock, at steady by the one
+// that nobody sets. One from the future is no sign of life: it would count later, when
+// whoever gave it may long be gone, and hide all that come before. Nor is one that comes
+// again: delivered late to a slow clock, what was of the future seems to be of now.
+func (p Pulse) Hear(b Beat, now, steady int64) Pulse {
+	if b.Seq <= p.seq && b.Stored <= p.stored {
+		return p
 	}
-	return max(newest, stored)
+	p.seq, p.stored = b.Seq, b.Stored
+	if max(b.Stored, b.Signed)-now > int64(HeartbeatLimit) {
+		return p
+	}
+	if at := min(b.Stored, b.Signed); at > p.At {
+		p.At, p.Arrived = at, steady
+	}
+	return p
 }
 
 // MaxMessage bounds what a request can carry: domain XML and cookies together, with
@@ -35,6 +60,7 @@ type Facts struct {
 	Fence     uint64         // this host's, from disk
 	Seen      bool           // the id has been here before
 	Heartbeat int64          // ns: time of the newest verified heartbeat, 0 if none
+	Silence   int64          // ns since it came, by a clock that nobody sets
 	Paused    bool           // an operator has stopped new moves
 	Moving    bool           // this host already moves the VM
 	Busy      bool           // this host moves as many VMs as it may
@@ -158,7 +184,7 @@ var admissionGuards = []Guard[Facts]{
 		return schemas.Reason{}
 	}},
 	{"heartbeat", func(f Facts) schemas.Reason {
-		if age := f.Now - f.Heartbeat; f.Heartbeat == 0 || age > int64(HeartbeatLimit) || age < -int64(HeartbeatLimit) {
+		if age := f.Now - f.Heartbeat; f.Heartbeat == 0 || max(age, -age, f.Silence) > int64(HeartbeatLimit) {
 			return no(schemas.ReasonHeartbeat, "no fresh heartbeat of the control plane")
 		}
 		return schemas.Reason{}

@@ -39,6 +39,7 @@ func TestAdmit(t *testing.T) {
 		{"heartbeat", schemas.ReasonHeartbeat, func(f *Facts) { f.Heartbeat = 0 }},
 		{"heartbeat", schemas.ReasonHeartbeat, func(f *Facts) { f.Heartbeat = now - 31e9 }},
 		{"heartbeat", schemas.ReasonHeartbeat, func(f *Facts) { f.Heartbeat = now + 3600e9 }},
+		{"heartbeat", schemas.ReasonHeartbeat, func(f *Facts) { f.Silence = 31e9 }},
 		{"moving", schemas.ReasonMoving, func(f *Facts) { f.Moving = true }},
 		{"busy", schemas.ReasonBudgetHost, func(f *Facts) { f.Busy = true }},
 		{"running-here", schemas.ReasonNotHere, func(f *Facts) { f.Source = Absent }},
@@ -61,22 +62,38 @@ func TestAdmit(t *testing.T) {
 	}
 }
 
-// TestHeard: what comes from the future does not count, and hides nothing.
-func TestHeard(t *testing.T) {
+// TestPulse: what comes from the future does not count, and hides nothing; nor does what
+// comes again, whatever the clock says by then.
+func TestPulse(t *testing.T) {
 	const now = int64(1000e9)
 	limit := int64(HeartbeatLimit)
-	newest := Heard(0, now-5e9, now)
-	if newest != now-5e9 {
-		t.Fatalf("a fresh one: %d", newest)
+	first := Beat{Seq: 5, Stored: now - 5e9, Signed: now - 5e9}
+	for _, x := range []struct {
+		what        string
+		b           Beat
+		now         int64
+		at, arrived int64
+	}{
+		{"a later one", Beat{6, now, now}, now, now, 2},
+		{"one from the future", Beat{6, now + limit + 1, now}, now, now - 5e9, 1},
+		{"one signed in the future", Beat{6, now, now + limit + 1}, now, now - 5e9, 1},
+		{"one within the limit", Beat{6, now + limit, now + limit}, now, now + limit, 2},
+		{"one of before", Beat{6, now - 9e9, now}, now, now - 5e9, 1},
+		{"one signed long before it was stored", Beat{6, now, now - 3600e9}, now, now - 5e9, 1},
+		{"the older of its times", Beat{6, now, now - 1e9}, now, now - 1e9, 2},
+		{"the same again", first, now, now - 5e9, 1},
+		{"a stream that has begun anew", Beat{1, now, now}, now, now, 2},
+	} {
+		p := Pulse{}.Hear(first, now, 1).Hear(x.b, x.now, 2)
+		if p.At != x.at || p.Arrived != x.arrived {
+			t.Errorf("%s: %+v", x.what, p)
+		}
 	}
-	if newest = Heard(newest, now+limit+1, now); newest != now-5e9 {
-		t.Errorf("one from the future counts: %d", newest)
-	}
-	if newest = Heard(newest, now-9e9, now); newest != now-5e9 {
-		t.Errorf("an older one takes its place: %d", newest)
-	}
-	if newest = Heard(newest, now+limit, now); newest != now+limit {
-		t.Errorf("one within the limit does not: %d", newest)
+	// A clock 45 s slow takes a heartbeat for one of the future; delivered again 34 s
+	// later it seems to be of now.
+	p := Pulse{}.Hear(Beat{6, now, now}, now-45e9, 1)
+	if p = p.Hear(Beat{6, now, now}, now-11e9, 2); p.At != 0 {
+		t.Errorf("what was of the future counts when it comes again: %+v", p)
 	}
 }
 
@@ -103,5 +120,53 @@ func TestLostIntentIsSettled(t *testing.T) {
 	}
 	if _, steps = defaultRules.Tend(steps[0].Record, Here{Copy: Paused}, 200, DefaultLimits()); len(steps) != 0 {
 		t.Fatalf("a copy that came later: %+v", steps)
+	}
+}
+
+// TestFinishThatNeverCame: Finish was asked for and never done, and nothing of the guest
+// is left: after the deadline the record gives the epoch up, and a Finish or Resume that
+// comes later is refused. Until then, or while there is anything, it holds.
+func TestFinishThatNeverCame(t *testing.T) {
+	asked := Record{Fence: 7, Prepared: 7, Asked: 7, Finished: 5, Resumed: 5, Ran: 5, Deadline: 100}
+	for _, x := range []struct {
+		what string
+		d    Record
+		h    Here
+		now  int64
+		over bool
+	}{
+		{"gone, after the deadline", asked, Here{Copy: Absent}, 100, true},
+		{"before the deadline", asked, Here{Copy: Absent}, 99, false},
+		{"the connection is there", asked, Here{Copy: Absent, Session: 7}, 100, false},
+		{"the guest comes in", asked, Here{Copy: Paused, Incoming: true}, 100, false},
+		{"its definition is left", asked, Here{Copy: ShutOff}, 100, false},
+		{"libvirt does not answer", asked, Here{Copy: Unreachable}, 100, false},
+		{"Finish was done", Record{Fence: 7, Prepared: 7, Asked: 7, Finished: 7, Deadline: 100}, Here{Copy: Absent}, 100, false},
+	} {
+		_, steps := Tend(x.d, x.h, x.now, DefaultLimits())
+		if !x.over {
+			if len(steps) != 0 {
+				t.Errorf("%s: %+v", x.what, steps)
+			}
+			continue
+		}
+		on := x.d
+		for _, s := range steps {
+			if s.Kind != Write {
+				t.Fatalf("%s: %s", x.what, s.Kind)
+			}
+			on = s.Record
+		}
+		if on.Open() || on.Released != 7 || on.Dropped != 7 || on.Fence != 7 {
+			t.Errorf("%s: %+v", x.what, on)
+		}
+		for _, op := range []schemas.Op{schemas.OpPrepare, schemas.OpFinish, schemas.OpResume} {
+			late := Ask{Op: op, Epoch: 7, AfterSeq: 6, Expires: 1000, Command: 1000, Deadline: 1000}
+			for _, h := range []Here{{Copy: Absent}, {Copy: Paused, Incoming: true, Session: 7}, {Copy: Paused}} {
+				if steps, why := Answer(on, late, h, 200, DefaultLimits()); why.OK() {
+					t.Errorf("%s, then %s: %+v", x.what, op, steps)
+				}
+			}
+		}
 	}
 }

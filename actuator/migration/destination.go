@@ -49,6 +49,15 @@ func (d Record) theirs(h Here) bool {
 	return d.Asked < d.Prepared && !h.Incoming && (h.Copy == Paused || h.Copy == ShutOff)
 }
 
+// unfinished: Finish was asked for and never done, the guest is gone and so is the
+// connection it came by, and the deadline has passed. This host gives up nothing that
+// it has, and promises no more than it would if the source asked for Release now: that
+// it prepares, finishes and resumes nothing of the epoch. The source may have been told
+// by a person where the VM runs, and would never ask.
+func (d Record) unfinished(h Here, now int64) bool {
+	return d.Asked == d.Prepared && d.Finished < d.Asked && h.Copy == Absent && h.Session != d.Prepared && now >= d.Deadline
+}
+
 // Open reports that something of the record may still have to be done or seen.
 func (d Record) Open() bool {
 	return d.litter() || d.Resumed > max(d.Ran, d.Released) || d.Asked > max(d.Released, d.Ran)
@@ -238,9 +247,10 @@ func (r *Rules) Tend(d Record, h Here, now int64, l Limits) (epoch uint64, steps
 		} else { // it is lost, which its source will see; a copy that comes later is not this one
 			steps = []Step{{Write, n}}
 		}
-	case d.litter() && (d.Prepared <= d.Released || d.Asked < d.Prepared && (now >= d.Deadline || h.Session != d.Prepared)):
+	case d.litter() && (d.Prepared <= d.Released || d.Asked < d.Prepared && (now >= d.Deadline || h.Session != d.Prepared) || d.unfinished(h, now)):
 		// Released, or nobody asked for Finish by the deadline, or the connection that
-		// held the incoming guest is gone and libvirt has dropped it.
+		// held the incoming guest is gone and libvirt has dropped it; or Finish was asked
+		// for in vain.
 		epoch = d.Prepared
 		if n.Released < epoch {
 			n.Released = epoch

@@ -35,7 +35,7 @@ type actuator struct {
 	queue    [][]func() // by guest: requests that wait
 	lives    []lifeBase // by guest
 	finished []uint64   // by guest: epoch whose Finish3 was done by this process
-	beat     int64      // newest verified heartbeat, stream time
+	pulse    migration.Pulse
 	switched uint64
 	paused   bool
 	heard    int64 // truth: when the pause in force reached this process
@@ -65,7 +65,7 @@ func (a *actuator) start() {
 	a.up, a.stopped = true, 0
 	a.moves, a.leading = make([]*drive, n), 0
 	a.served, a.queue, a.lives, a.finished = make([]bool, n), make([][]func(), n), make([]lifeBase, n), make([]uint64, n)
-	a.beat, a.switched, a.paused, a.heard, a.busy, a.waiting = 0, 0, false, 0, false, nil
+	a.pulse, a.switched, a.paused, a.heard, a.busy, a.waiting = migration.Pulse{}, 0, false, 0, false, nil
 	a.journal.open()
 	a.began = a.clock()
 	d := w.nats.durable[a.h.id]
@@ -144,10 +144,10 @@ func (a *actuator) act(m *message) {
 	switch s.Act {
 	case schemas.ActHeartbeat:
 		if a.w.without("heartbeat-not-ahead") {
-			a.beat = max(a.beat, m.at)
+			a.pulse.At = max(a.pulse.At, m.at)
 			return
 		}
-		a.beat = migration.Heard(a.beat, m.at, a.clock())
+		a.pulse = a.pulse.Hear(migration.Beat{Seq: m.seq, Stored: m.at, Signed: int64(s.Time)}, a.clock(), a.w.now)
 	case schemas.ActPause, schemas.ActResume:
 		if m.seq > a.switched {
 			a.switched, a.paused = m.seq, s.Act == schemas.ActPause
@@ -261,7 +261,10 @@ func (a *actuator) ruled(x *delivery, c *schemas.Command, g *guest, f migration.
 
 // facts gathers what the rules judge by; the clock is read last.
 func (a *actuator) facts(m *message, c *schemas.Command, g *guest) migration.Facts {
-	f := migration.Facts{Command: c, Seq: m.seq, Host: a.h.id, Fence: a.journal.fence(g), Heartbeat: a.beat, Paused: a.paused, Busy: a.leading >= maxMoves}
+	f := migration.Facts{Command: c, Seq: m.seq, Host: a.h.id, Fence: a.journal.fence(g), Heartbeat: a.pulse.At, Silence: a.w.now - a.pulse.Arrived, Paused: a.paused, Busy: a.leading >= maxMoves}
+	if a.w.without("heartbeat-not-ahead") {
+		f.Silence = 0
+	}
 	if err := a.w.keys.command(m.signed(), a.clock()); err != nil {
 		f.Signature = streams.ReasonOf(err)
 		if f.Signature.OK() || f.Signature.Code == schemas.ReasonInvalid {
