@@ -76,6 +76,9 @@ func (o *simFlags) run(c *cobra.Command) (err error) {
 	for _, v := range res.Violations {
 		fmt.Fprintf(out, "Seed %d. %v\n\n%s\nRepeat it: %s\n\n", v.Seed, v.Error(), v.Story, o.repeat(v.Seed))
 	}
+	for _, seed := range res.Regardless {
+		fmt.Fprintf(out, "Seed %d breaks with every guard in its place, too, and proves nothing.\nSee: %s\n\n", seed, o.whole(res.Kind).repeat(seed))
+	}
 	if o.json {
 		b, err := json.Marshal(res)
 		if err != nil {
@@ -86,12 +89,20 @@ func (o *simFlags) run(c *cobra.Command) (err error) {
 		simTable(out, res)
 	}
 	switch {
+	case len(res.Regardless) > 0:
+		return fmt.Errorf("%d seeds break an invariant with every guard in its place, too; the command above shows the first", len(res.Regardless))
 	case len(res.Violations) > 0 && o.Without != "":
 		return fmt.Errorf("without guard %s seed %d breaks an invariant, as it must", o.Without, res.Violations[0].Seed)
 	case len(res.Violations) > 0:
 		return errors.New("an invariant broke; the story above ends with the command that repeats it")
 	}
 	return nil
+}
+
+// whole are the flags that simulate the same with every guard in its place.
+func (o simFlags) whole(kind string) *simFlags {
+	o.Without, o.Kind = "", kind
+	return &o
 }
 
 // repeat is the command that shows one seed again.

@@ -45,8 +45,8 @@ func (w *world) stored(m *message) {
 	case *schemas.Act:
 		switch c.Act {
 		case schemas.ActHeartbeat:
-			if m.signer == keyPlacer {
-				w.lastBeat = w.now
+			if m.signer == keyPlacer && m.id == c.ID { // not one that somebody publishes again
+				w.lastBeat, w.lastBeatOf = w.now, m
 			}
 			return
 		case schemas.ActPause:

@@ -118,17 +118,18 @@ type world struct {
 	byHost map[schemas.HostID]*host
 
 	// What is true, whoever believes what.
-	facts     map[*message]*fact
-	order     []*fact                   // of all commands, as they were stored
-	started   map[schemas.CommandID]int // moves by command
-	lastBeat  int64                     // newest genuine heartbeat
-	pausedAt  int64                     // an operator's pause is in force since then; 0: none is
-	asked     []*request                // the last requests, for those who send them again
-	lease     lease
-	truth     policy.Policy // what the operator wants, whatever deciders are told
-	prophet   *process      // the forecaster
-	garbage   int64         // it publishes garbage until then
-	lostTails int           // of streams that decisions rest on
+	facts      map[*message]*fact
+	order      []*fact                   // of all commands, as they were stored
+	started    map[schemas.CommandID]int // moves by command
+	lastBeat   int64                     // newest genuine heartbeat
+	lastBeatOf *message                  // that heartbeat
+	pausedAt   int64                     // an operator's pause is in force since then; 0: none is
+	asked      []*request                // the last requests, for those who send them again
+	lease      lease
+	truth      policy.Policy // what the operator wants, whatever deciders are told
+	prophet    *process      // the forecaster
+	garbage    int64         // it publishes garbage until then
+	lostTails  int           // of streams that decisions rest on
 }
 
 // at plans an event; after, one that is so far away.

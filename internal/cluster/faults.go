@@ -218,7 +218,9 @@ func (w *world) setClocks(d dice) {
 	}
 	w.links.clocks[node] = int64(by)
 	w.say("fault", nil, "the clock of node %d jumps to %s", node, by)
-	if by.Abs() > time.Minute { // somebody sees it
+	// Somebody sees it; where placers stand, also what is beyond the limit of heartbeats,
+	// for then nothing moves.
+	if by.Abs() > time.Minute || node >= len(w.hosts) && by.Abs() > migration.HeartbeatLimit {
 		w.after(d.between(time.Minute, 30*time.Minute), func() {
 			w.links.clocks[node] = 0
 			w.say("fault", nil, "the clock of node %d is set right", node)

@@ -40,7 +40,7 @@ var others = []Guard{
 	{Name: "acts-from-all", Where: "actuator", What: "after a start all acts are read, so that a forged one hides none before it"},
 	{Name: "act-signature", Where: "authority", What: "acts are signed by an operator"},
 	{Name: "heartbeat-signature", Where: "authority", What: "heartbeats are signed by a placer"},
-	{Name: "heartbeat-not-ahead", Where: "actuator", What: "a heartbeat from the future is no sign of life"},
+	{Name: "heartbeat-not-ahead", Where: "actuator", What: "a heartbeat counts once, by when it was signed and stored and for no longer than the limit after it came; none from the future"},
 	{Name: "order-signature", Where: "authority", What: "a destination checks the placer's signature on the command inside a request"},
 	{Name: "request-signature", Where: "authority", What: "a request is signed by the host it comes from"},
 	{Name: "request-host", Where: "authority", What: "a request is for this host, as its command says"},

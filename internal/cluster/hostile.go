@@ -17,7 +17,8 @@ func (w *world) remember(q *request) {
 	w.asked = append(w.asked, q)
 }
 
-// pretend is a hostile client that gives the heartbeats of a placer that gives none.
+// pretend is a hostile client that gives the heartbeats of a placer that gives none: of
+// its own, or the placer's last one again.
 func (w *world) pretend(until int64) {
 	if w.mix.hostile == 0 {
 		return
@@ -26,6 +27,13 @@ func (w *world) pretend(until int64) {
 		if w.now < until && !w.calm {
 			id := fmt.Sprintf("pretended-%d", w.now)
 			w.counts.fault(14)
+			if w.lastBeatOf != nil && w.acts.odds(500) {
+				m := *w.lastBeatOf
+				m.id = id
+				w.inject(&m)
+				w.pretend(until)
+				return
+			}
 			w.forge(streams.SubjectAct(schemas.ActHeartbeat), id, keyHostile, &schemas.Act{ID: id, Act: schemas.ActHeartbeat, By: "nobody", Time: schemas.Time(w.now)})
 			w.pretend(until)
 		}

@@ -112,9 +112,13 @@ type Result struct {
 	Days       float64 `json:"days"`
 	Faults     []int   `json:"fault_kinds"`
 	Without    string  `json:"without"`
+	Kind       string  `json:"kind"`
 	Violations []Found `json:"violations"`
-	Counts     Counts  `json:"counts"`
-	Hash       string  `json:"hash"`
+	// Regardless are seeds that break with every guard in its place, too: they say nothing
+	// about the one left out, and that something is wrong.
+	Regardless []uint64 `json:"regardless,omitempty"`
+	Counts     Counts   `json:"counts"`
+	Hash       string   `json:"hash"`
 }
 
 // Found is a violation with its seed.
@@ -145,7 +149,7 @@ func Run(o Options) (*Result, error) {
 	if o.Seeds < 1 || o.Days <= 0 || o.Days > 3660 {
 		return nil, errors.New("want at least one seed and a number of days above 0")
 	}
-	res := &Result{Faults: o.Faults, Without: o.Without, Violations: []Found{}}
+	res := &Result{Faults: o.Faults, Without: o.Without, Kind: o.Kind, Violations: []Found{}}
 	sum := uint64(14695981039346656037)
 	for i := range o.Seeds {
 		if o.Stop != nil && o.Stop() {
@@ -160,6 +164,10 @@ func Run(o Options) (*Result, error) {
 		if o.Each != nil {
 			o.Each(seed, out)
 		}
+		if out.Violation != nil && o.Without != "" && one(seed, o.whole(), migration.DefaultRules()).Violation != nil {
+			res.Regardless = append(res.Regardless, seed)
+			continue
+		}
 		if out.Violation != nil {
 			res.Violations = append(res.Violations, Found{seed, *out.Violation, out.Story})
 			if o.Without != "" || len(res.Violations) >= 5 {
@@ -169,6 +177,12 @@ func Run(o Options) (*Result, error) {
 	}
 	res.Hash = fmt.Sprintf("%016x", sum)
 	return res, nil
+}
+
+// whole are the same options with every guard in its place.
+func (o Options) whole() Options {
+	o.Without = ""
+	return o
 }
 
 // one simulates a seed; when an invariant breaks, it is run again to tell the story.
