@@ -222,7 +222,7 @@ func (o *ours) land(w *World, now schemas.Time) {
 			continue
 		}
 		delete(o.fly, m.VM)
-		o.apply(now-1, &schemas.Outcome{Command: c.ID, VM: c.VM, Host: c.Destination, Source: c.Source, Destination: c.Destination, Time: now - 1,
+		o.apply(now-1, &schemas.Outcome{Command: c.ID, VM: c.VM, Host: c.Source, Source: c.Source, Destination: c.Destination, Time: now - 1,
 			Result: schemas.ResultSucceeded, RunsAt: c.Destination, Started: c.Issued, Predicted: c.Predicted,
 			Duration: o.took(w, m), Downtime: 1000 * downtime, Volume: schemas.Bytes(w.H.VMs[m.VM].GiB * (1 << 30))})
 	}

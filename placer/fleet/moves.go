@@ -63,7 +63,7 @@ func (f *Fleet) applyOutcome(in Input, m *schemas.Outcome) error {
 	if mv == nil && m.Result == schemas.ResultRefused {
 		return nil // of a command that nobody here believes, or that is long past: it never began
 	}
-	if mv != nil && m.Host != "" && mv.Command.Source != "" && m.Host != mv.Command.Source {
+	if mv != nil && m.Result == schemas.ResultRefused && m.Host != "" && mv.Command.Source != "" && m.Host != mv.Command.Source {
 		return nil // another host was given the command too, and refused it: its source says how it ends
 	}
 	if mv == nil {
