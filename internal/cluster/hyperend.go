@@ -63,7 +63,7 @@ func (h *host) release(g *guest, epoch uint64, asked int64) error {
 	if c.state == migration.Paused && !c.incoming {
 		left := false
 		for i := range g.copies {
-			if o := &g.copies[i]; i != h.index && (o.state == migration.Running || o.state == migration.Paused && !o.incoming || o.state == migration.Absent && o.since >= asked) {
+			if o := &g.copies[i]; i != h.index && (o.state == migration.Running || o.state == migration.Paused && !o.incoming || (o.state == migration.Absent || o.state == migration.ShutOff) && o.since >= asked) {
 				left = true
 			}
 		}
