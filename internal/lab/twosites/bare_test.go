@@ -32,6 +32,14 @@ func guest(name string, n byte, dirty schemas.BytesPerSecond) *lab.Guest {
 	return &lab.Guest{GuestSpec: lab.GuestSpec{Name: name, ID: schemas.VMID{n}, Memory: 2e9, DirtyRate: dirty}}
 }
 
+// run has the first hosts say that they run these guests, and waits until they have.
+func (r *Rig) run(guests ...*lab.Guest) {
+	r.mu.Lock()
+	r.guests = guests
+	r.mu.Unlock()
+	time.Sleep(2500 * time.Millisecond) // the hosts' next word names them
+}
+
 // tell reports progress of a move as its actuator does.
 func (r *Rig) tell(ctx context.Context, t *testing.T, id schemas.CommandID, g *lab.Guest, host int, phase schemas.Phase) {
 	t.Helper()
@@ -75,10 +83,7 @@ func TestLabSharesOnTheWire(t *testing.T) {
 	r.up(t)
 	h := r.Lab.Hosts
 	a, b := guest("vm1", 1, 1e6), guest("vm2", 2, 1e6)
-	r.mu.Lock()
-	r.guests = []*lab.Guest{a, b}
-	r.mu.Unlock()
-	time.Sleep(2500 * time.Millisecond) // the hosts' next word names them
+	r.run(a, b)
 	c1, err := r.Order(ctx, a, 0, 2, time.Hour)
 	if err != nil {
 		t.Fatal(err)
@@ -155,10 +160,7 @@ func TestLabNarrowWay(t *testing.T) {
 	r.up(t)
 	h := r.Lab.Hosts
 	a := guest("vm1", 1, 1e6)
-	r.mu.Lock()
-	r.guests = []*lab.Guest{a}
-	r.mu.Unlock()
-	time.Sleep(2500 * time.Millisecond) // the hosts' next word names it
+	r.run(a)
 	if l := r.Link(); l.Bandwidth < 9.9e6 {
 		t.Errorf("%.1f MB/s are believed of a link that nobody uses", float64(l.Bandwidth)/1e6)
 	}
