@@ -2,13 +2,9 @@ package scale
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"syscall"
 	"time"
-
-	"github.com/foreshift/foreshift/schemas"
-	"github.com/foreshift/foreshift/streams"
 )
 
 // Soak is what a long run with faults did to a forecaster and a placer that were never
@@ -144,89 +140,4 @@ func RunSoak(ctx context.Context, o Options, length, every time.Duration, seed u
 	}
 	s.Samples, err = r.check(ctx)
 	return s, err
-}
-
-// Latency is how long after the sample that completes a step the fleet is told of it.
-type Latency struct {
-	VMs       int        `json:"vms"`
-	Instances int        `json:"instances"`
-	BaseS     float64    `json:"base_s"`
-	GraceS    float64    `json:"grace_s"` // part of it: a step waits so long for samples that are late
-	Forecasts int        `json:"forecasts"`
-	ForecastP [2]float64 `json:"sample_to_forecast_s"` // p50, p99
-	Pressures int        `json:"pressures"`
-	PressureP [2]float64 `json:"sample_to_pressure_s"`
-	CPU       float64    `json:"cpu_s_a_step"` // of all forecasters, while steps were measured
-	RSS       float64    `json:"rss_bytes"`    // of all forecasters, at the end
-	Samples   Samples    `json:"samples"`
-}
-
-// RunLatency measures, by stream time, from a step's last sample to each VM's forecast
-// and pressure.
-func RunLatency(ctx context.Context, o Options, instances, steps int) (*Latency, error) {
-	r, err := start(ctx, o)
-	if r != nil {
-		defer r.close()
-	}
-	if err != nil {
-		return nil, err
-	}
-	for range instances {
-		if _, err := r.spawn(); err != nil {
-			return nil, err
-		}
-	}
-	if _, err := r.even(ctx, 5*time.Minute, r.procs...); err != nil {
-		return nil, err
-	}
-	if _, err := r.again(ctx, 3*time.Minute+4*o.Base); err != nil {
-		return nil, err
-	}
-	// What a step costs is looked at from one step's middle to another's.
-	time.Sleep(time.Until(schemas.StepAt(schemas.At(time.Now()), o.Base).End(o.Base).Std()) - o.Base/20)
-	from := schemas.StepAt(schemas.At(time.Now()), o.Base)
-	before, _, err := r.used(ctx)
-	if err != nil {
-		return nil, err
-	}
-	l := &Latency{VMs: o.VMs, Instances: instances, BaseS: o.Base.Seconds(), GraceS: max(o.Base/10, min(o.Base, 2*time.Second)).Seconds()}
-	listening, cancel := context.WithTimeout(ctx, time.Duration(steps)*o.Base)
-	defer cancel()
-	var forecasts, pressures []float64
-	stop := r.listen(listening, func(e streams.Event) {
-		if m, ok := e.Msg.(*schemas.Forecasts); ok && m.Issued >= from {
-			for range m.VM {
-				forecasts = append(forecasts, time.Duration(e.Time-int64(m.Issued.End(o.Base))).Seconds())
-			}
-		}
-	})
-	err = r.reader.Consume(listening, "bench", streams.Input{Stream: streams.Pressure, From: streams.FromNew}, func(e streams.Event) {
-		if m, ok := e.Msg.(*schemas.PressureVM); ok && m.Issued >= from {
-			pressures = append(pressures, time.Duration(e.Time-int64(m.Issued.End(o.Base))).Seconds())
-		}
-	})
-	if serr := stop(); err == nil {
-		err = serr
-	}
-	if err != nil {
-		return nil, err
-	}
-	after, rss, err := r.used(ctx)
-	if err != nil {
-		return nil, err
-	}
-	l.CPU, l.RSS = (after-before)/float64(steps), rss
-	if len(forecasts) == 0 {
-		return nil, fmt.Errorf("nothing was forecast within %d steps", steps)
-	}
-	l.Forecasts, l.Pressures = len(forecasts), len(pressures)
-	l.ForecastP = [2]float64{quantile(forecasts, .5), quantile(forecasts, .99)}
-	if len(pressures) > 0 {
-		l.PressureP = [2]float64{quantile(pressures, .5), quantile(pressures, .99)}
-	}
-	if err := r.settleDown(ctx); err != nil {
-		return nil, err
-	}
-	l.Samples, err = r.check(ctx)
-	return l, err
 }

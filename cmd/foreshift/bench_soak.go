@@ -84,7 +84,7 @@ after the other, and fits how CPU time and memory a step grow.`}
 		if err != nil {
 			return err
 		}
-		return o.end(c, l, l.Samples, fmt.Sprintf("sample to forecast: half within %.2f s, 99 %% within %.2f s (%d); to pressure: %.2f s and %.2f s (%d); of it %.1f s grace", l.ForecastP[0], l.ForecastP[1], l.Forecasts, l.PressureP[0], l.PressureP[1], l.Pressures, l.GraceS))
+		return o.end(c, l, l.Samples, fmt.Sprintf("%.1f CPU-s a step (%+.1f %% an hour), %.0f MB (%+.1f %% an hour)", l.CPU, 100*l.CPUSlope, l.RSS/1e6, 100*l.RSSSlope), fmt.Sprintf("sample to forecast: half within %.2f s, 99 %% within %.2f s (%d); to pressure: %.2f s and %.2f s (%d); of it %.1f s grace", l.ForecastP[0], l.ForecastP[1], l.Forecasts, l.PressureP[0], l.PressureP[1], l.Pressures, l.GraceS))
 	}
 	o.flags(c, 1000)
 	f := c.Flags()
