@@ -302,25 +302,10 @@ func TestRunbookLeftFile(t *testing.T) {
 	if len(book) != 1 {
 		t.Fatalf("the runbook has %d recipes for a file that was left", len(book))
 	}
-	r := newLocalRig(t)
-	r.host(0)
-	r.host(1)
-	vm := r.on(0)
-	r.beat()
-	if err := r.fleet.Inject(sim.Fault{Kind: sim.FailCall, Host: r.fleet.Hosts()[0].ID, Proc: rpc.StorageVolDelete, Code: rpc.CodeOperationFailed, Message: "not now"}); err != nil {
-		t.Fatal(err)
-	}
-	c := r.command(vm, 0, 1)
-	r.send(c)
-	r.want(c.ID, schemas.ResultSucceeded, 20*time.Second)
-	c = r.command(vm, 1, 0)
-	r.send(c)
-	if o := r.end(c.ID, 20*time.Second); o.Result != schemas.ResultFailed || o.Reason.Code != schemas.ReasonStorage {
-		t.Fatalf("%s: %s", o.Result, o.Reason)
-	}
+	r, vm := leftFile(t)
 	r.follow(vm, book[0])
 	r.disks(vm, 1)
-	c = r.command(vm, 1, 0)
+	c := r.command(vm, 1, 0)
 	r.send(c)
 	r.want(c.ID, schemas.ResultSucceeded, 20*time.Second)
 	r.at(vm, 0)

@@ -84,23 +84,7 @@ func TestLocalDiskRefused(t *testing.T) {
 	})
 	t.Run("a file is there", func(t *testing.T) {
 		t.Parallel()
-		r := newLocalRig(t)
-		r.host(0)
-		r.host(1)
-		vm := r.on(0)
-		r.beat()
-		// The first move leaves its file behind: it must be there still after the third.
-		if err := r.fleet.Inject(sim.Fault{Kind: sim.FailCall, Host: r.fleet.Hosts()[0].ID, Proc: rpc.StorageVolDelete, Code: rpc.CodeOperationFailed, Message: "not now"}); err != nil {
-			t.Fatal(err)
-		}
-		c := r.command(vm, 0, 1)
-		r.send(c)
-		r.want(c.ID, schemas.ResultSucceeded, 20*time.Second)
-		c = r.command(vm, 1, 0)
-		r.send(c)
-		if o := r.end(c.ID, 20*time.Second); o.Result != schemas.ResultFailed || o.Reason.Code != schemas.ReasonStorage || !strings.Contains(o.Reason.Detail, "already") {
-			t.Fatalf("%s: %s", o.Result, o.Reason)
-		}
+		r, vm := leftFile(t)
 		r.at(vm, 1)
 		if _, there := r.fleet.Volumes(r.fleet.Hosts()[0].ID)[fileOf(vm)]; !there {
 			t.Fatal("a file that was not ours is gone")
@@ -174,4 +158,27 @@ func TestDiskTime(t *testing.T) {
 	if want := int64(20*time.Second + 59*time.Second); again.Deadline != want {
 		t.Fatalf("memory may take until %s", time.Duration(again.Deadline))
 	}
+}
+
+// leftFile is a VM on host 1 whose file was left on host 0 by its first move, so that the
+// move back was refused.
+func leftFile(t *testing.T) (*rig, sim.VM) {
+	t.Helper()
+	r := newLocalRig(t)
+	r.host(0)
+	r.host(1)
+	vm := r.on(0)
+	r.beat()
+	if err := r.fleet.Inject(sim.Fault{Kind: sim.FailCall, Host: r.fleet.Hosts()[0].ID, Proc: rpc.StorageVolDelete, Code: rpc.CodeOperationFailed, Message: "not now"}); err != nil {
+		t.Fatal(err)
+	}
+	c := r.command(vm, 0, 1)
+	r.send(c)
+	r.want(c.ID, schemas.ResultSucceeded, 20*time.Second)
+	c = r.command(vm, 1, 0)
+	r.send(c)
+	if o := r.end(c.ID, 20*time.Second); o.Result != schemas.ResultFailed || o.Reason.Code != schemas.ReasonStorage || !strings.Contains(o.Reason.Detail, "already") {
+		t.Fatalf("%s: %s", o.Result, o.Reason)
+	}
+	return r, vm
 }

@@ -105,14 +105,18 @@ func (m *Metrics) jsonLines() ([]byte, error) {
 		w.text(colVM, v.String())
 		w.cell(colInterval, m.IntervalS, i)
 		w.flags(m.Flags[i])
-		w.cell(colAllocCPU, m.AllocCPU, i)
-		w.cell(colAllocMem, m.AllocMem, i)
-		for c := range m.Cols {
-			w.cell(Columns[c].Name, m.Cols[c], i)
-		}
+		w.measured(m.AllocCPU, m.AllocMem, &m.Cols, i)
 		w.close()
 	}
 	return w.lines()
+}
+
+func (w *lineWriter) measured(cpu, mem []float32, cols *[NumColumns][]float32, i int) {
+	w.cell(colAllocCPU, cpu, i)
+	w.cell(colAllocMem, mem, i)
+	for c := range cols {
+		w.cell(Columns[c].Name, cols[c], i)
+	}
 }
 
 func (m *Steps) jsonLines() ([]byte, error) {
@@ -133,11 +137,7 @@ func (m *Steps) jsonLines() ([]byte, error) {
 		w.text(colHost, string(m.Host[i]))
 		w.cell(colCoverage, m.Coverage, i)
 		w.flags(m.Flags[i])
-		w.cell(colAllocCPU, m.AllocCPU, i)
-		w.cell(colAllocMem, m.AllocMem, i)
-		for c := range m.Cols {
-			w.cell(Columns[c].Name, m.Cols[c], i)
-		}
+		w.measured(m.AllocCPU, m.AllocMem, &m.Cols, i)
 		w.close()
 	}
 	return w.lines()

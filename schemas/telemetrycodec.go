@@ -54,11 +54,7 @@ func (m *Metrics) encode() ([]byte, error) {
 	s.vms(colVM, m.VM)
 	s.required(colInterval, m.IntervalS)
 	s.flags(colFlags, m.Flags)
-	s.floats(colAllocCPU, m.AllocCPU)
-	s.floats(colAllocMem, m.AllocMem)
-	for c := range m.Cols {
-		s.floats(Columns[c].Name, m.Cols[c])
-	}
+	s.measured(m.AllocCPU, m.AllocMem, &m.Cols)
 	return s.stream(), nil
 }
 
@@ -87,6 +83,15 @@ func (m *Metrics) decode(b []byte) (err error) {
 		return err
 	}
 	return bt.measured(&m.AllocCPU, &m.AllocMem, &m.Cols)
+}
+
+// measured writes what metrics and steps have in common.
+func (s *sheet) measured(cpu, mem []float32, cols *[NumColumns][]float32) {
+	s.floats(colAllocCPU, cpu)
+	s.floats(colAllocMem, mem)
+	for c := range cols {
+		s.floats(Columns[c].Name, cols[c])
+	}
 }
 
 // measured reads what metrics and steps have in common.
@@ -184,11 +189,7 @@ func (m *Steps) encode() ([]byte, error) {
 	s.hosts(colHost, m.Host)
 	s.required(colCoverage, m.Coverage)
 	s.flags(colFlags, m.Flags)
-	s.floats(colAllocCPU, m.AllocCPU)
-	s.floats(colAllocMem, m.AllocMem)
-	for c := range m.Cols {
-		s.floats(Columns[c].Name, m.Cols[c])
-	}
+	s.measured(m.AllocCPU, m.AllocMem, &m.Cols)
 	return s.stream(), nil
 }
 

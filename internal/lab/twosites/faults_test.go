@@ -14,17 +14,7 @@ import (
 // one host, its client's connection lives, and the next move works.
 func TestLabTunnelFaults(t *testing.T) {
 	ctx, r := start(t, nil)
-	g, err := r.Guest(ctx, 0, lab.GuestSpec{Name: "vm1"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.up(t)
-	conn, err := r.Sites.Dial(g.Address + ":9000")
-	if err != nil {
-		t.Fatal(err)
-	}
-	k := newClient(conn)
-	defer k.Close()
+	g, k := served(ctx, t, r)
 	at := 0
 	during := func(name string, must bool, fault func() error) {
 		t.Run(name, func(t *testing.T) {
@@ -81,17 +71,7 @@ func TestLabTunnelFaults(t *testing.T) {
 // once the right key is known the next one succeeds.
 func TestLabKeyAndMTU(t *testing.T) {
 	ctx, r := start(t, func(c *Config) { c.MTU = 1280 })
-	g, err := r.Guest(ctx, 0, lab.GuestSpec{Name: "vm1"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.up(t)
-	conn, err := r.Sites.Dial(g.Address + ":9000")
-	if err != nil {
-		t.Fatal(err)
-	}
-	k := newClient(conn)
-	defer k.Close()
+	g, k := served(ctx, t, r)
 	_, _, _ = k.Gap()
 	id, err := r.Order(ctx, g, 0, 2, 80*time.Second)
 	if err == nil {

@@ -144,17 +144,7 @@ func TestLabTwoSites(t *testing.T) {
 	if r.Joined(time.Second) {
 		t.Fatal("the sites are joined without a tunnel: the lab shows nothing")
 	}
-	g, err := r.Guest(ctx, 0, lab.GuestSpec{Name: "vm1"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.up(t)
-	conn, err := r.Sites.Dial(g.Address + ":9000")
-	if err != nil {
-		t.Fatal(err)
-	}
-	k := newClient(conn)
-	defer k.Close()
+	g, k := served(ctx, t, r)
 	if o := r.move(ctx, t, g, k, 0, 2); o.Result != schemas.ResultSucceeded {
 		t.Fatalf("there: %s %s", o.Result, o.Reason)
 	}
@@ -196,4 +186,26 @@ func TestLabTwoSites(t *testing.T) {
 	if strings.Contains(r.Logs(), "panic") {
 		t.Error("a gateway panicked")
 	}
+}
+
+// served is a guest at the first host, with the tunnel up and a client that talks to it
+// until the test ends.
+func served(ctx context.Context, t *testing.T, r *Rig) (*lab.Guest, *Client) {
+	t.Helper()
+	g, err := r.Guest(ctx, 0, lab.GuestSpec{Name: "vm1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.up(t)
+	conn, err := r.Sites.Dial(g.Address + ":9000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := newClient(conn)
+	t.Cleanup(func() {
+		if err := k.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return g, k
 }
