@@ -58,8 +58,8 @@ type Host struct {
 	Overcommit Overcommit        `toml:"overcommit"`
 }
 
-// Capacity is the declared capacity of a host; zero is measured (cores, mem) or
-// not limited (net, disk).
+// Capacity is the declared capacity of a host, what its own system takes left out; zero
+// is measured (cores; mem less half a GiB for the host) or not limited (net, disk).
 type Capacity struct {
 	Cores float64     `toml:"cores"`
 	Mem   config.Size `toml:"mem"`

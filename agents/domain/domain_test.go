@@ -115,7 +115,7 @@ func TestGatherTellsWhatTheDaemonKnows(t *testing.T) {
 		}
 	}
 	c := inventoryOf(t, acc, "host-1")
-	if c.Capacity != (schemas.Amounts{CPU: 6000, Mem: 8 << 30, Net: 1000}) || c.CPUModel != "EPYC" || !slices.Equal(c.CPUModels, []string{"EPYC", "qemu64"}) || c.Labels["tier"] != "gold" || c.Domain != "rack-1" {
+	if c.Capacity != (schemas.Amounts{CPU: 6000, Mem: 8<<30 - hostReserve, Net: 1000}) || c.CPUModel != "EPYC" || !slices.Equal(c.CPUModels, []string{"EPYC", "qemu64"}) || c.Labels["tier"] != "gold" || c.Domain != "rack-1" {
 		t.Errorf("capacity %+v", c)
 	}
 	if len(c.Pools) != 1 || c.Pools[0] != (schemas.StoragePool{Name: "images", Type: "netfs", Path: "/srv/images", Capacity: 1000, Free: 600, Shared: true}) {

@@ -21,6 +21,10 @@ const (
 	usageVMs  = "vms"  // by the sum of its VMs: for hosts that share a machine
 )
 
+// hostReserve is what a host keeps for its own system where its memory is measured, as
+// Nova's reserved_host_memory_mb does by default.
+const hostReserve = 512 << 20
+
 // fill completes the report with the host's capacity and inventory.
 func (h *host) fill(r *report) {
 	c := &h.cfg.Capacity
@@ -30,7 +34,7 @@ func (h *host) fill(r *report) {
 	}
 	mem := float64(c.Mem)
 	if mem == 0 {
-		mem = float64(h.node.memory)
+		mem = max(float64(h.node.memory)-hostReserve, float64(h.node.memory)/2)
 	}
 	r.capacity = schemas.CapacityHost{
 		Host: schemas.HostID(h.cfg.ID), Site: schemas.SiteID(h.cfg.Site), Time: schemas.At(r.at), URI: h.cfg.URI,

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/foreshift/foreshift/internal/sim/load"
+	"github.com/foreshift/foreshift/internal/sim/world"
 	"github.com/foreshift/foreshift/schemas"
 )
 
@@ -17,9 +18,9 @@ import (
 type Host struct {
 	ID       schemas.HostID
 	Site     schemas.SiteID
-	Address  string // its own loopback address
-	URI      string // qemu+tcp://ADDRESS:PORT/system; complete once the fleet listens
-	Capacity schemas.Amounts
+	Address  string          // its own loopback address
+	URI      string          // qemu+tcp://ADDRESS:PORT/system; complete once the fleet listens
+	Capacity schemas.Amounts // for VMs
 	Speed    schemas.Ratio
 	CPUModel string
 	Lacks    []string // features that guests' CPUs want and this host's has not
@@ -27,6 +28,9 @@ type Host struct {
 	Labels   map[string]string
 	UUID     schemas.VMID
 }
+
+// memory is all that the host has: what its VMs may use, and what its own system takes.
+func (h *Host) memory() float64 { return float64(h.Capacity.Mem) + world.HostMemory }
 
 // VM is one simulated VM and where it begins.
 type VM struct {

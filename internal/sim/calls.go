@@ -234,7 +234,7 @@ var nodeCalls = map[rpc.Proc]handler{
 		for _, b := range model {
 			r.out.I32(int32(b))
 		}
-		r.out.U64(uint64(r.d.host.Capacity.Mem) / 1024)
+		r.out.U64(uint64(r.d.host.memory()) / 1024)
 		for _, v := range []int32{cores, 2600, 1, 1, cores, 1} { // cpus, MHz, nodes, sockets, cores, threads
 			r.out.I32(v)
 		}
@@ -271,13 +271,13 @@ var nodeCalls = map[rpc.Proc]handler{
 			r.out.I32(4)
 			return nil
 		}
-		total := float64(r.d.host.Capacity.Mem) / 1024
+		total := r.d.host.memory() / 1024
 		used := r.d.world.Usage().Used / 1024
 		r.fields([]field{{"total", total}, {"free", (total - used) * .9}, {"buffers", 0}, {"cached", (total - used) * .1}}, n)
 		return nil
 	}),
 	rpc.NodeGetFreeMemory: locked(func(r *request) error {
-		r.out.U64(uint64(float64(r.d.host.Capacity.Mem) - r.d.world.Usage().Used))
+		r.out.U64(uint64(r.d.host.memory() - r.d.world.Usage().Used))
 		return nil
 	}),
 	rpc.NodeGetSecurityModel: func(*request) error {

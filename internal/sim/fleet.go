@@ -94,7 +94,7 @@ func (f *Fleet) build() {
 		h := &f.hosts[i]
 		f.byHost[h.ID] = i
 		c.Hosts = append(c.Hosts, world.HostSpec{ID: h.ID, Site: h.Site, UUID: h.UUID, CPU: float64(h.Capacity.CPU),
-			Mem: float64(h.Capacity.Mem), Speed: float64(h.Speed), Match: func(uri string) bool { return h.matches(uri) }})
+			Mem: h.memory(), Speed: float64(h.Speed), Match: func(uri string) bool { return h.matches(uri) }})
 	}
 	for i, v := range f.vms {
 		f.byVM[v.ID] = i

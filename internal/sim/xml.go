@@ -125,7 +125,7 @@ func capabilitiesXML(h *Host) string {
     </arch>
   </guest>
 </capabilities>
-`, h.UUID, escape(h.CPUModel), cores, int64(h.Capacity.Mem)/1024)
+`, h.UUID, escape(h.CPUModel), cores, int64(h.memory())/1024)
 }
 
 func domainCapabilitiesXML(h *Host) string {

@@ -227,7 +227,13 @@ func (r *rig) judge() {
 	if ends[schemas.ResultSucceeded] < 5 {
 		r.t.Errorf("only %v moves: too little to tell", ends)
 	}
-	r.t.Logf("moves by their end: %v", ends)
+	why := map[string]int{}
+	for _, e := range r.record() {
+		if m, ok := e.Msg.(*schemas.Outcome); ok && m.Result == schemas.ResultFailed {
+			why[m.Reason.String()]++
+		}
+	}
+	r.t.Logf("moves by their end: %v; those that failed: %v", ends, why)
 }
 
 // follow goes back from a move that succeeded to the samples it came of, by what stands

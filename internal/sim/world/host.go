@@ -118,7 +118,7 @@ type HostUsage struct {
 func (h *Host) Usage() HostUsage {
 	t := h.w.now
 	h.to(t)
-	u := HostUsage{Busy: h.busy + h.busyRate*float64(t-h.segment), Used: hostMemory, Demand: h.demand}
+	u := HostUsage{Busy: h.busy + h.busyRate*float64(t-h.segment), Used: HostMemory, Demand: h.demand}
 	u.Idle = float64(t-h.w.cfg.Start)*h.CPU/1000/h.Speed - u.Busy
 	for _, g := range h.guests {
 		if g.Active() {
@@ -129,8 +129,8 @@ func (h *Host) Usage() HostUsage {
 	return u
 }
 
-// hostMemory is what a host's own system takes.
-const hostMemory = 512 << 20
+// HostMemory is what a host's own system takes.
+const HostMemory = 512 << 20
 
 // allocated is the memory promised to active guests, in bytes.
 func (h *Host) allocated() (sum float64) {

@@ -120,7 +120,7 @@ func (w *World) Prepare(h *Host, owner any, id [16]byte, flags uint32) (port int
 	if g != nil && g.Active() {
 		return 0, rpc.Errorf(rpc.CodeOperationInvalid, "Requested operation is not valid: domain is already active as '%s'", v.Name)
 	}
-	if h.allocated()+v.Mem+hostMemory > h.Mem {
+	if h.allocated()+v.Mem+HostMemory > h.Mem {
 		return 0, rpc.Errorf(rpc.CodeInternal, "internal error: process exited while connecting to monitor: cannot set up guest memory 'pc.ram': Cannot allocate memory")
 	}
 	port = w.freePort()
