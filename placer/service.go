@@ -60,7 +60,7 @@ func Run(ctx context.Context, bus *streams.Bus, cfg Config, log *slog.Logger, re
 	}
 	log.Info("placer starts", "base", cfg.Base, "mode", cfg.Policy.Mode, "trigger", float64(cfg.Policy.Trigger), "tick", cfg.TickEvery)
 	a := &active{Decider: dec, lease: lease, metrics: m, log: log}
-	svc := &streams.Service{Name: "placer", Bus: bus, Decider: a, Inputs: Inputs(cfg.Base), TickEvery: cfg.TickEvery, Active: lease.Held, Log: log, Registry: reg, Observe: m.observe, Ready: cfg.Ready}
+	svc := &streams.Service{Name: "placer", Bus: bus, Decider: a, Inputs: Inputs(cfg.Base), TickEvery: cfg.TickEvery, Active: lease.Held, Log: log, Registry: reg, Observe: a.observe, Ready: cfg.Ready}
 	if cfg.SnapshotEvery > 0 {
 		svc.Snapshot, svc.SnapshotEvery = "placer", cfg.SnapshotEvery
 	}
@@ -75,6 +75,16 @@ type active struct {
 	metrics *metrics
 	log     *slog.Logger
 	held    bool
+}
+
+// observe counts what was published. Of a command it leaves the line under whose trace
+// both hosts go on: "trace" is that of every message of the move.
+func (a *active) observe(o streams.Out, seq uint64) {
+	a.metrics.observe(o)
+	if c, ok := o.Msg.(*schemas.Command); ok {
+		a.log.Info("command published", "trace", streams.TraceID(string(c.ID)), "command", c.ID, "vm", c.VM, "epoch", seq,
+			"source", c.Source, "destination", c.Destination, "plan", c.Plan, "why", c.Reason.String())
+	}
 }
 
 // Tick decides under the lease, and stamps what goes out with its revision.

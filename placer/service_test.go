@@ -1,9 +1,12 @@
 package placer_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,10 +35,12 @@ func TestServiceOnTheBus(t *testing.T) {
 		p := policy.Default()
 		p.Mode, p.HoldSteps = schemas.ModeAuto, 1
 		done := make(chan error, 2)
+		var said lines
+		log := slog.New(slog.NewJSONHandler(&said, nil))
 		for range 2 {
 			bus := streamstest.Connect(t, srv, streams.RolePlacer)
 			go func() {
-				done <- placer.Run(ctx, bus, placer.Config{Base: time.Second, Policy: p, LeaseTTL: time.Second}, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+				done <- placer.Run(ctx, bus, placer.Config{Base: time.Second, Policy: p, LeaseTTL: time.Second}, log, prometheus.NewRegistry())
 			}()
 		}
 
@@ -82,6 +87,7 @@ func TestServiceOnTheBus(t *testing.T) {
 
 		got := map[string]int{}
 		var order *schemas.Command
+		var epoch uint64
 		plans := map[schemas.PlanID]bool{}
 		for order == nil || got["acts"] == 0 || got["pressure"] == 0 || got["benefit"] == 0 || !plans[order.Plan] {
 			select {
@@ -90,7 +96,7 @@ func TestServiceOnTheBus(t *testing.T) {
 				got[kind]++
 				switch m := e.Msg.(type) {
 				case *schemas.Command:
-					order = m
+					order, epoch = m, e.Seq
 				case *schemas.Plan:
 					plans[m.ID] = true
 				}
@@ -103,14 +109,66 @@ func TestServiceOnTheBus(t *testing.T) {
 		if order.Source != "h1" || order.Destination != "h2" || order.Expires.Sub(order.Issued) != schemas.CommandLife {
 			t.Errorf("command %+v", order)
 		}
+		for !said.has("command published") && ctx.Err() == nil { // the record has it before its placer hears so
+			time.Sleep(time.Millisecond)
+		}
 		cancel()
 		for range 2 {
 			if err := <-done; err != nil {
 				t.Errorf("stopped with %v", err)
 			}
 		}
+		said.of(t, order, epoch)
 		if got["migrations"] != 1 {
 			t.Errorf("%d messages on the record, want one command", got["migrations"])
 		}
 	})
+}
+
+// lines are what is logged, in JSON.
+type lines struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(b)
+}
+
+func (l *lines) has(s string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bytes.Contains(l.buf.Bytes(), []byte(s))
+}
+
+// of wants one line of the command, with what leads to it.
+func (l *lines) of(t *testing.T, c *schemas.Command, epoch uint64) {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for _, b := range bytes.Split(l.buf.Bytes(), []byte("\n")) {
+		var m struct {
+			Msg, Trace, Command, VM string
+			Epoch                   uint64
+		}
+		if len(b) == 0 {
+			continue
+		}
+		if err := json.Unmarshal(b, &m); err != nil {
+			t.Fatalf("%s: %v", b, err)
+		}
+		if m.Msg != "command published" {
+			continue
+		}
+		n++
+		if m.Trace != streams.TraceID(string(c.ID)) || m.Command != string(c.ID) || m.VM != c.VM.String() || m.Epoch != epoch {
+			t.Errorf("command %s of %s, epoch %d: %s", c.ID, c.VM, epoch, b)
+		}
+	}
+	if n != 1 {
+		t.Errorf("%d lines of the command, want one", n)
+	}
 }

@@ -79,10 +79,10 @@ func (sh *shell) run(outs []Out) int {
 // one publishes a message and waits, and tells whether it was stored. A failure is not
 // told to the decider: it learns from the stream itself what is there, and decides anew.
 func (sh *shell) one(ctx context.Context, o Out) bool {
-	_, err := sh.Bus.Publish(ctx, o)
+	seq, err := sh.Bus.Publish(ctx, o)
 	switch {
 	case err == nil:
-		sh.done(o)
+		sh.done(o, seq)
 	case errors.Is(err, ErrLostRace):
 		sh.lost.Inc()
 		sh.log.Info("lost race", "subject", o.Subject, "id", o.ID, "err", err)
@@ -102,15 +102,15 @@ func (sh *shell) many(ctx context.Context, outs []Out) {
 	}
 	for i := range outs {
 		if _, bad := failed[i]; !bad {
-			sh.done(outs[i])
+			sh.done(outs[i], 0)
 		}
 	}
 }
 
-func (sh *shell) done(o Out) {
+func (sh *shell) done(o Out, seq uint64) {
 	sh.outs.Inc()
 	if sh.Observe != nil {
-		sh.Observe(o)
+		sh.Observe(o, seq)
 	}
 }
 

@@ -30,8 +30,8 @@ type Service struct {
 	CatchUp  time.Duration // how long reading what was there may take before it is an error; 0: 10 min
 	Log      *slog.Logger
 	Registry prometheus.Registerer
-	Observe  func(Out) // sees every message that was published
-	Ready    func()    // called once when all inputs have caught up
+	Observe  func(Out, uint64) // sees every message that was published, with its sequence; 0 where many went out at once
+	Ready    func()            // called once when all inputs have caught up
 }
 
 // queue is how many decoded events may wait for the decider. When it is full the

@@ -289,7 +289,7 @@ func TestServicePublishesInOrderAndOnlyWhenActive(t *testing.T) {
 		}
 	}
 	stop := start(t, &streams.Service{Name: "placer", Bus: b, Decider: f, Inputs: []streams.Input{{Stream: streams.Pressure}}, Registry: r,
-		Active: active.Load, Observe: func(streams.Out) { observed.Add(1) }})
+		Active: active.Load, Observe: func(streams.Out, uint64) { observed.Add(1) }})
 	eventually(t, "some ticks", func() bool { return counted(t, r, "foreshift_service_ticks_total") > 3 })
 	if _, err := other.LastUnder(ctx, streams.Migrations, streams.RecordOf(vm1)); !errors.Is(err, streams.ErrNotFound) {
 		t.Fatalf("inactive, but published: %v", err)
