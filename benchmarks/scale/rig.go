@@ -265,7 +265,7 @@ type proc struct {
 
 // spawn starts a forecaster and returns at once.
 func (r *rig) spawn() (*proc, error) {
-	return r.service("forecaster", "--snapshot-every", max(r.Base, 15*time.Second).String())
+	return r.service("forecaster", "--snapshot-every", max(r.Base, 15*time.Second).String(), "--max-vms", fmt.Sprint(r.VMs))
 }
 
 // service starts a service as a process and returns at once.

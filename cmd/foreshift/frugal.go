@@ -12,12 +12,11 @@ import (
 // it is folded, and a collector that waits for as much garbage as there is live data
 // would double it. What it holds has few pointers, so collecting often costs little.
 // What an issue of forecasts has left free goes back to the system once it is quiet,
-// for the next one is minutes away. Who sets GOGC or GOMEMLIMIT decides himself.
+// for the next one is minutes away.
 func frugal(ctx context.Context) {
-	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
+	if !collectAt(10) {
 		return
 	}
-	debug.SetGCPercent(10)
 	go func() {
 		tick := time.NewTicker(2 * time.Second)
 		defer tick.Stop()
@@ -35,6 +34,17 @@ func frugal(ctx context.Context) {
 			}
 		}
 	}()
+}
+
+// collectAt collects garbage when it is this share of what lives, in percent, unless who
+// set GOGC or GOMEMLIMIT has decided that himself. It pays where most of what lives are
+// large arrays without pointers, which the collector need not look through.
+func collectAt(percent int) bool {
+	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
+		return false
+	}
+	debug.SetGCPercent(percent)
+	return true
 }
 
 // quietness tells when free memory is worth giving back: when much lies free, and

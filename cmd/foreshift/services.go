@@ -166,6 +166,7 @@ func serviceOf(name string, at *place, o serviceOptions, bus *streams.Bus, mux *
 	switch name {
 	case "forecaster":
 		return func(ctx context.Context) error {
+			collectAt(20) // windows and models are arrays of numbers
 			return forecaster.Run(ctx, bus, forecaster.Config{Base: o.base, MaxVMs: o.maxVMs, SnapshotEvery: o.snapshot}, log, registry)
 		}, nil
 	case "placer":
