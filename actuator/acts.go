@@ -27,8 +27,6 @@ func (a *Actuator) act(e streams.Event) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch act.Act {
-	case schemas.ActHeartbeat:
-		a.acts.pulse = a.acts.pulse.Hear(migration.Beat{Seq: e.Seq, Stored: e.Time, Signed: int64(act.Time)}, a.now(), a.steady())
 	case schemas.ActPause, schemas.ActResume:
 		if e.Seq > a.acts.switched {
 			a.acts.switched, a.acts.paused = e.Seq, act.Act == schemas.ActPause
@@ -41,6 +39,17 @@ func (a *Actuator) act(e streams.Event) {
 			}
 		}
 	}
+}
+
+// beat takes in one verified heartbeat; old ones were there before this host listened.
+func (a *Actuator) beat(e streams.Event, old bool) {
+	act, ok := e.Msg.(*schemas.Act)
+	if !ok || act.Act != schemas.ActHeartbeat {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.acts.pulse = a.acts.pulse.Hear(migration.Beat{Seq: e.Seq, Stored: e.Time, Signed: int64(act.Time), Old: old}, a.now(), a.steady())
 }
 
 // meant reports that the act speaks of this move and not of one before it.
@@ -61,11 +70,14 @@ func (a *Actuator) tell(m *move, act *schemas.Act) {
 		}
 		return
 	}
-	where := migration.RunsAtDestination
-	if act.RunsAt == a.cfg.Host {
-		where = migration.RunsAtSource
-	} else if act.RunsAt == "" {
+	where := migration.RunsElsewhere
+	switch act.RunsAt {
+	case "":
 		return // says nothing
+	case a.cfg.Host:
+		where = migration.RunsAtSource
+	case m.to:
+		where = migration.RunsAtDestination
 	}
 	select {
 	case <-m.resolve: // the later word counts

@@ -183,6 +183,7 @@ func (a *Actuator) Run(ctx context.Context) (err error) {
 	}
 	a.receiver = newReceiver(incoming, a.j, a.rules, a.limits, a.now)
 	a.receiver.step, a.receiver.peer, a.receiver.address = a.cfg.Step, a.cfg.Peer, a.cfg.MigrateAddress
+	a.receiver.left = a.left
 	for _, err := range a.receiver.tend(ctx) {
 		a.log.Warn("left open for later", "err", err)
 	}
@@ -225,7 +226,8 @@ func (a *Actuator) Run(ctx context.Context) (err error) {
 			return nil
 		}
 		in := streams.Input{Stream: streams.Acts, Filters: []string{streams.SubjectAct(schemas.ActHeartbeat)}, From: streams.FromLastPerSubject}
-		return a.bus.Consume(run, "actuator", in, a.act)
+		live := false
+		return a.bus.Follow(run, "actuator", in, func(e streams.Event) { a.beat(e, !live) }, func() { live = true })
 	})
 	start(func() error {
 		return a.bus.Work(run, streams.DurableActuator(a.cfg.Host), func(_ context.Context, r *streams.Received) streams.Verdict { return a.command(ctx, r) })
@@ -294,7 +296,7 @@ func newMetrics(r prometheus.Registerer, host schemas.HostID) (*metrics, error) 
 		outcomes:        prometheus.NewCounterVec(prometheus.CounterOpts{Name: "foreshift_actuator_outcomes_total", Help: "Outcomes published, by result and reason.", ConstLabels: labels}, []string{"result", "reason"}),
 		refusedRequests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "foreshift_actuator_requests_refused_total", Help: "Requests of other actuators refused, by reason.", ConstLabels: labels}, []string{"reason"}),
 		unknown:         prometheus.NewGauge(prometheus.GaugeOpts{Name: "foreshift_actuator_unknown_moves", Help: "Moves whose end nobody knows.", ConstLabels: labels}),
-		leftFiles:       prometheus.NewCounter(prometheus.CounterOpts{Name: "foreshift_actuator_left_files_total", Help: "Disk files that were copied away with a VM and could not be deleted here.", ConstLabels: labels}),
+		leftFiles:       prometheus.NewCounter(prometheus.CounterOpts{Name: "foreshift_actuator_left_files_total", Help: "Disk files of moves that were not deleted here, for a person to look at.", ConstLabels: labels}),
 		seconds:         prometheus.NewHistogram(prometheus.HistogramOpts{Name: "foreshift_actuator_move_seconds", Help: "Duration of moves that ended.", ConstLabels: labels, Buckets: []float64{1, 2, 5, 10, 20, 60, 120, 300, 900}}),
 		moves:           prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "foreshift_actuator_moves", Help: "Moves that this host leads now, by phase.", ConstLabels: labels}, []string{"phase"}),
 		phases:          map[schemas.CommandID]schemas.Phase{},

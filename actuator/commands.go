@@ -16,6 +16,7 @@ import (
 type move struct {
 	id      schemas.CommandID
 	vm      schemas.VMID
+	to      schemas.HostID
 	started schemas.Time
 	abort   chan struct{}
 	resolve chan migration.Resolve
@@ -23,8 +24,9 @@ type move struct {
 }
 
 // catchUp is how long a new actuator waits for its first heartbeat before it
-// refuses for want of one: the acts may not have been read yet.
-const catchUp = 3 * time.Second
+// refuses for want of one: the acts may not have been read yet, and the next heartbeat
+// comes within 5 s.
+const catchUp = 8 * time.Second
 
 // judge judges a command and, when it may start, starts it. The command is
 // acknowledged once the journal holds what was decided. With a time to wait nothing was
@@ -119,7 +121,7 @@ func (a *Actuator) facts(ctx context.Context, c *schemas.Command, order schemas.
 	if f.Peer = a.cfg.Peer != nil; f.Peer {
 		f.Lock = a.cfg.Peer.lockState(c.VM)
 	}
-	f.Now, f.Silence = a.now(), a.steady()-pulse.Arrived
+	f.Now, f.Silence = a.now(), pulse.Silence(a.steady())
 	return f
 }
 
@@ -172,13 +174,16 @@ func (a *Actuator) recover(ctx context.Context, rec moveRecord) {
 	t := migration.Ticket{Command: rec.Command, Epoch: rec.Epoch, Order: rec.Order}
 	s := migration.Recover(rec.Mark, rec.Epoch, rec.Unknown, rec.Written, deadline(rec.Command)+int64(a.limits.DiskTime(rec.Copied)), a.now(), a.limits)
 	s.Peer = rec.Peer
+	if o := rec.Outcome; o != nil {
+		s = s.Decide(o.Result, o.Reason)
+	}
 	a.start(ctx, t, rec, s)
 }
 
 // start drives a move in a goroutine of its own.
 func (a *Actuator) start(ctx context.Context, t migration.Ticket, rec moveRecord, s migration.State) {
 	c := t.Command
-	m := &move{id: c.ID, vm: c.VM, started: rec.Started, abort: make(chan struct{}), resolve: make(chan migration.Resolve, 1)}
+	m := &move{id: c.ID, vm: c.VM, to: c.Destination, started: rec.Started, abort: make(chan struct{}), resolve: make(chan migration.Resolve, 1)}
 	a.mu.Lock()
 	a.moves[c.VM] = m
 	a.mu.Unlock()
@@ -229,7 +234,18 @@ func (a *Actuator) start(ctx context.Context, t migration.Ticket, rec moveRecord
 				m.ending = true
 				a.mu.Unlock()
 			}
-			if err := a.publish(ctx, o); err != nil {
+			told := o
+			if o.Result != schemas.ResultUnknown {
+				// Written down before it is told: whoever starts again tells the same, and does
+				// not ask a host that the VM may have left since.
+				if rec.Outcome == nil {
+					if err := write(func(r *moveRecord) { r.Outcome = &o }); err != nil {
+						log.Warn("outcome not recorded, told all the same", "err", err)
+					}
+				}
+				told = *rec.Outcome
+			}
+			if err := a.publish(ctx, told); err != nil {
 				return errors.Join(migration.ErrUnclear, err)
 			}
 			if err := a.discard(ctx, o, rec.Files); err != nil {
@@ -278,20 +294,29 @@ func (a *Actuator) start(ctx context.Context, t migration.Ticket, rec moveRecord
 
 // discard deletes the files of disks that went along with a VM, once the move has
 // succeeded: then it runs there, lives, and is gone here. A file that cannot be
-// deleted is left for a person, and counted; when nobody knows it is tried again.
+// deleted, or of which this is not seen any more, is left for a person, and counted;
+// when nobody knows it is tried again.
 func (a *Actuator) discard(ctx context.Context, o schemas.Outcome, files []string) error {
-	if o.Result != schemas.ResultSucceeded || len(files) == 0 || o.SourceSeen != migration.Absent.String() || o.DestSeen != migration.Running.String() {
+	if o.Result != schemas.ResultSucceeded || len(files) == 0 {
 		return nil
 	}
-	err := a.source.Discard(ctx, files)
+	err := fmt.Errorf("source %s, destination %s", o.SourceSeen, o.DestSeen)
+	if o.SourceSeen == migration.Absent.String() && o.DestSeen == migration.Running.String() {
+		err = a.source.Discard(ctx, files)
+	}
 	if err != nil && migration.HowOf(err) == migration.Unknown {
 		return err
 	}
 	if err != nil {
-		a.met.leftFiles.Add(float64(len(files)))
-		a.logOf(o.Command, o.VM).Warn("disk files are left at the source: see the runbook", "files", files, "err", err)
+		a.left(o.VM, "source", files, err)
 	}
 	return nil
+}
+
+// left tells a person of disk files that are not this host's to delete.
+func (a *Actuator) left(vm schemas.VMID, at string, files []string, why error) {
+	a.met.leftFiles.Add(float64(len(files)))
+	a.log.Warn("disk files are left at the "+at+": see the runbook", "vm", vm, "files", files, "err", why)
 }
 
 // progress is telemetry: one that is lost is replaced by the next.

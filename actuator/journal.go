@@ -62,6 +62,8 @@ type moveRecord struct {
 	Peer   bool          `json:"peer,omitempty"`   // libvirt leads
 	Copied schemas.Bytes `json:"copied,omitempty"` // of disks that go along
 	Files  []string      `json:"files,omitempty"`  // theirs at this host: deleted when the move has succeeded
+
+	Outcome *schemas.Outcome `json:"outcome,omitempty"` // proven, and to be told
 }
 
 // judged is a command id with its sequence and, if refused, why.

@@ -60,6 +60,7 @@ func TestNothingStartsWithoutAHeartbeat(t *testing.T) {
 	first := r.command(vm, 0, 1)
 	r.send(first)
 	r.want(first.ID, schemas.ResultSucceeded, 15*time.Second)
+	r.silence()
 	time.Sleep(31 * time.Second)
 	c := r.command(vm, 1, 0)
 	r.send(c)

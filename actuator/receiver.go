@@ -22,6 +22,7 @@ type Receiver struct {
 	limits migration.Limits
 	now    func() int64
 	step   func(schemas.VMID, string) // see [Config.Step]
+	left   func(vm schemas.VMID, at string, files []string, why error)
 
 	seed  maphash.Seed
 	locks [64]sync.Mutex
@@ -195,6 +196,12 @@ func (r *Receiver) steps(ctx context.Context, t migration.Ticket, o migration.Of
 			if err = r.stillDrop(ctx, t); err == nil {
 				r.forget(vm)
 				next, err = r.host.Release(ctx, t)
+			}
+		case migration.DoLeave:
+			if f := r.j.made(vm); len(f.Paths) > 0 {
+				if err = r.forgo(vm); err == nil {
+					r.left(vm, "destination", f.Paths, fmt.Errorf("the copy of epoch %d was whole and is gone: nobody knows whether it has run", f.Epoch))
+				}
 			}
 		}
 		if err != nil {

@@ -37,6 +37,7 @@ type rig struct {
 	arrived  chan struct{}
 	n        int
 	stops    map[schemas.HostID]func()
+	silence  func() // ends the placer's heartbeats; nil before the first
 }
 
 func newRig(t *testing.T) *rig { t.Helper(); return newRigAt(t, 40e9) }
@@ -97,6 +98,9 @@ func newRigOf(t *testing.T, c sim.Config) *rig {
 		for _, stop := range r.stops {
 			stop()
 		}
+		if r.silence != nil {
+			r.silence()
+		}
 		for _, vm := range f.Violations() {
 			if vm == r.dead {
 				continue
@@ -148,9 +152,39 @@ func (r *rig) host(i int, change ...func(*Config)) (stop func()) {
 	return stop
 }
 
-// beat publishes the placer's heartbeat once.
+// beat has the placer give signs of life from now on, often: those of before an actuator
+// listens do not count.
 func (r *rig) beat() {
-	r.act(r.placer, &schemas.Act{Act: schemas.ActHeartbeat, By: "placer"})
+	if r.silence != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	r.silence = func() {
+		cancel()
+		if err := <-done; err != nil {
+			r.t.Errorf("the placer's heartbeats ended: %v", err)
+		}
+		r.silence = nil
+	}
+	go func() {
+		for n := 0; ; n++ {
+			id := fmt.Sprintf("beat-%d", n)
+			_, err := r.placer.Publish(ctx, streams.Out{Subject: streams.SubjectAct(schemas.ActHeartbeat), ID: id,
+				Msg: &schemas.Act{ID: id, Act: schemas.ActHeartbeat, By: "placer", Time: schemas.At(time.Now())}})
+			if ctx.Err() != nil {
+				err = nil
+			}
+			if ctx.Err() != nil || err != nil {
+				done <- err
+				return
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+	}()
 }
 
 func (r *rig) act(b *streams.Bus, a *schemas.Act) {

@@ -16,34 +16,56 @@ const HeartbeatLimit = 30 * time.Second
 type Beat struct {
 	Seq            uint64
 	Stored, Signed int64
+	Old            bool // it was there before this host began to listen
 }
 
 // Pulse is what a host knows of the placer's signs of life; the zero Pulse has heard of
-// none. Each counts by the older of its times, and no longer than the limit after it
-// came: a clock that is slow, or set back, would else keep it fresh.
+// none. Each counts by the older of its times, for the limit by the host's clock and by
+// [Pulse.Silence]: a clock that is slow, or set back, would else keep it fresh.
 type Pulse struct {
-	At      int64 // ns: time of the newest that counts; 0: none does
-	Arrived int64 // ns: when it came, by a clock that nobody sets
-	seq     uint64
-	stored  int64
+	At     int64 // ns: time of the newest that counts; 0: none does
+	seq    uint64
+	stored int64
+	ahead  [2]int64 // ns: the servers' clock is ahead of the steady one by at least so much; of late, and before
+	since  int64    // ns, steady: when "of late" began
 }
+
+// aheadFor is how long a heartbeat's witness of the servers' clock counts at least: that
+// clock may be set back.
+const aheadFor = int64(time.Minute)
 
 // Hear takes in a heartbeat that comes at now by the host's clock, at steady by the one
 // that nobody sets. One from the future is no sign of life: it would count later, when
 // whoever gave it may long be gone, and hide all that come before. Nor is one that comes
-// again: delivered late to a slow clock, what was of the future seems to be of now.
+// again: delivered late to a slow clock, what was of the future seems to be of now. Nor
+// one that was there before this host listened: nothing says for how long.
 func (p Pulse) Hear(b Beat, now, steady int64) Pulse {
-	if b.Seq <= p.seq && b.Stored <= p.stored {
+	heard := p.stored != 0
+	if heard && b.Seq <= p.seq && b.Stored <= p.stored {
 		return p
 	}
 	p.seq, p.stored = b.Seq, b.Stored
-	if max(b.Stored, b.Signed)-now > int64(HeartbeatLimit) {
+	// Nothing comes before it was stored.
+	switch ahead := b.Stored - steady; {
+	case !heard:
+		p.ahead, p.since = [2]int64{ahead, ahead}, steady
+	case steady-p.since >= aheadFor:
+		p.ahead, p.since = [2]int64{ahead, p.ahead[0]}, steady
+	default:
+		p.ahead[0] = max(p.ahead[0], ahead)
+	}
+	if b.Old || max(b.Stored, b.Signed)-now > int64(HeartbeatLimit) {
 		return p
 	}
-	if at := min(b.Stored, b.Signed); at > p.At {
-		p.At, p.Arrived = at, steady
-	}
+	p.At = max(p.At, min(b.Stored, b.Signed))
 	return p
+}
+
+// Silence is how old the newest that counts is at least, in ns, by the steady clock
+// alone: from when it was given, as the servers' clock is witnessed by all heartbeats,
+// and so no less than since it came.
+func (p Pulse) Silence(steady int64) int64 {
+	return steady + max(p.ahead[0], p.ahead[1]) - p.At
 }
 
 // MaxMessage bounds what a request can carry: domain XML and cookies together, with
@@ -60,7 +82,7 @@ type Facts struct {
 	Fence     uint64         // this host's, from disk
 	Seen      bool           // the id has been here before
 	Heartbeat int64          // ns: time of the newest verified heartbeat, 0 if none
-	Silence   int64          // ns since it came, by a clock that nobody sets
+	Silence   int64          // ns since it was given, by a clock that nobody sets
 	Paused    bool           // an operator has stopped new moves
 	Moving    bool           // this host already moves the VM
 	Busy      bool           // this host moves as many VMs as it may

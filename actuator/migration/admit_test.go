@@ -63,38 +63,95 @@ func TestAdmit(t *testing.T) {
 }
 
 // TestPulse: what comes from the future does not count, and hides nothing; nor does what
-// comes again, whatever the clock says by then.
+// comes again, whatever the clock says by then, nor what was there before.
 func TestPulse(t *testing.T) {
 	const now = int64(1000e9)
 	limit := int64(HeartbeatLimit)
 	first := Beat{Seq: 5, Stored: now - 5e9, Signed: now - 5e9}
 	for _, x := range []struct {
-		what        string
-		b           Beat
-		now         int64
-		at, arrived int64
+		what    string
+		b       Beat
+		now, at int64
 	}{
-		{"a later one", Beat{6, now, now}, now, now, 2},
-		{"one from the future", Beat{6, now + limit + 1, now}, now, now - 5e9, 1},
-		{"one signed in the future", Beat{6, now, now + limit + 1}, now, now - 5e9, 1},
-		{"one within the limit", Beat{6, now + limit, now + limit}, now, now + limit, 2},
-		{"one of before", Beat{6, now - 9e9, now}, now, now - 5e9, 1},
-		{"one signed long before it was stored", Beat{6, now, now - 3600e9}, now, now - 5e9, 1},
-		{"the older of its times", Beat{6, now, now - 1e9}, now, now - 1e9, 2},
-		{"the same again", first, now, now - 5e9, 1},
-		{"a stream that has begun anew", Beat{1, now, now}, now, now, 2},
+		{"a later one", Beat{Seq: 6, Stored: now, Signed: now}, now, now},
+		{"one from the future", Beat{Seq: 6, Stored: now + limit + 1, Signed: now}, now, now - 5e9},
+		{"one signed in the future", Beat{Seq: 6, Stored: now, Signed: now + limit + 1}, now, now - 5e9},
+		{"one within the limit", Beat{Seq: 6, Stored: now + limit, Signed: now + limit}, now, now + limit},
+		{"one of before", Beat{Seq: 6, Stored: now - 9e9, Signed: now}, now, now - 5e9},
+		{"one signed long before it was stored", Beat{Seq: 6, Stored: now, Signed: now - 3600e9}, now, now - 5e9},
+		{"the older of its times", Beat{Seq: 6, Stored: now, Signed: now - 1e9}, now, now - 1e9},
+		{"the same again", first, now, now - 5e9},
+		{"one that was there before", Beat{Seq: 6, Stored: now, Signed: now, Old: true}, now, now - 5e9},
+		{"a stream that has begun anew", Beat{Seq: 1, Stored: now, Signed: now}, now, now},
 	} {
-		p := Pulse{}.Hear(first, now, 1).Hear(x.b, x.now, 2)
-		if p.At != x.at || p.Arrived != x.arrived {
+		if p := (Pulse{}).Hear(first, now, 1).Hear(x.b, x.now, 2); p.At != x.at {
 			t.Errorf("%s: %+v", x.what, p)
 		}
 	}
 	// A clock 45 s slow takes a heartbeat for one of the future; delivered again 34 s
 	// later it seems to be of now.
-	p := Pulse{}.Hear(Beat{6, now, now}, now-45e9, 1)
-	if p = p.Hear(Beat{6, now, now}, now-11e9, 2); p.At != 0 {
+	p := Pulse{}.Hear(Beat{Seq: 6, Stored: now, Signed: now}, now-45e9, 1)
+	if p = p.Hear(Beat{Seq: 6, Stored: now, Signed: now}, now-11e9, 2); p.At != 0 {
 		t.Errorf("what was of the future counts when it comes again: %+v", p)
 	}
+}
+
+// TestSilence: a heartbeat counts for 30 s from when it was given, however late it comes
+// and whatever this host's clock says.
+func TestSilence(t *testing.T) {
+	const day, second = int64(1e18), int64(1e9)
+	starts := func(p Pulse, slow, steady int64) bool {
+		return admissionGuard(t, "heartbeat").Check(Facts{Now: day + steady - slow, Heartbeat: p.At, Silence: p.Silence(steady)}).OK()
+	}
+	hear := func(p Pulse, seq, given, slow, steady int64) Pulse {
+		return p.Hear(Beat{Seq: uint64(seq), Stored: day + given, Signed: day + given}, day+steady-slow, steady)
+	}
+	for _, slow := range []int64{-20 * second, 0, 20 * second, 37 * second, 59 * second} {
+		// One every 5 s for two minutes; the last comes 55 s late.
+		p, n := Pulse{}.Hear(Beat{Seq: 1, Stored: day, Signed: day, Old: true}, day-slow, 0), int64(1)
+		if starts(p, slow, 0) {
+			t.Errorf("slow by %d s: starts on what was there before", slow/second)
+		}
+		for at := 5 * second; at < 120*second; at += 5 * second {
+			n++
+			p = hear(p, n, at, slow, at)
+			if got, want := starts(p, slow, at), slow <= 30*second; got != want {
+				t.Fatalf("slow by %d s, heartbeats on time: starts %t", slow/second, got)
+			}
+		}
+		p = hear(p, n+1, 120*second, slow, 175*second)
+		if starts(p, slow, 175*second) {
+			t.Errorf("slow by %d s: starts on a heartbeat that came 55 s late", slow/second)
+		}
+		// After a silence of an hour two come at once, both of long ago.
+		p = hear(p, n+2, 200*second, slow, 3600*second)
+		p = hear(p, n+3, 205*second, slow, 3600*second+1)
+		if starts(p, slow+3380*second, 3600*second+2) {
+			t.Error("starts on heartbeats of an hour ago")
+		}
+	}
+	// The servers' clock was 50 s fast and is set right: after two minutes nothing is left of it.
+	p := hear(Pulse{}, 1, 50*second, 0, 0)
+	var since int64
+	for at, n := 5*second, int64(2); at < 300*second && since == 0; at, n = at+5*second, n+1 {
+		if p = hear(p, n, at, 0, at); starts(p, 0, at) {
+			since = at
+		}
+	}
+	if since == 0 || since > 130*second {
+		t.Errorf("starts again after %d s", since/second)
+	}
+}
+
+func admissionGuard(t *testing.T, name string) Guard[Facts] {
+	t.Helper()
+	for _, g := range admissionGuards {
+		if g.Name == name {
+			return g
+		}
+	}
+	t.Fatalf("no guard %q", name)
+	return Guard[Facts]{}
 }
 
 // TestReleasedIsNotOfALaterEpoch: a destination that has run the VM, lost it, and released
@@ -123,11 +180,14 @@ func TestLostIntentIsSettled(t *testing.T) {
 	}
 }
 
-// TestFinishThatNeverCame: Finish was asked for and never done, and nothing of the guest
-// is left: after the deadline the record gives the epoch up, and a Finish or Resume that
-// comes later is refused. Until then, or while there is anything, it holds.
-func TestFinishThatNeverCame(t *testing.T) {
+// TestFinishInVain: Finish was asked for, done or not, and nothing of the guest is left:
+// after the deadline the record gives the epoch up, and a Finish or Resume that comes later
+// is refused. Until then, or while there is anything, it holds. Where Finish was done the
+// files that were made for it are left: the copy may have run.
+func TestFinishInVain(t *testing.T) {
 	asked := Record{Fence: 7, Prepared: 7, Asked: 7, Finished: 5, Resumed: 5, Ran: 5, Deadline: 100}
+	done := asked
+	done.Finished = 7
 	for _, x := range []struct {
 		what string
 		d    Record
@@ -141,7 +201,11 @@ func TestFinishThatNeverCame(t *testing.T) {
 		{"the guest comes in", asked, Here{Copy: Paused, Incoming: true}, 100, false},
 		{"its definition is left", asked, Here{Copy: ShutOff}, 100, false},
 		{"libvirt does not answer", asked, Here{Copy: Unreachable}, 100, false},
-		{"Finish was done", Record{Fence: 7, Prepared: 7, Asked: 7, Finished: 7, Deadline: 100}, Here{Copy: Absent}, 100, false},
+		{"gone after Finish was done", done, Here{Copy: Absent}, 100, true},
+		{"done, before the deadline", done, Here{Copy: Absent}, 99, false},
+		{"done, whole and paused", done, Here{Copy: Paused}, 100, false},
+		{"done, its definition is left", done, Here{Copy: ShutOff}, 100, false},
+		{"done, libvirt does not answer", done, Here{Copy: Unreachable}, 100, false},
 	} {
 		_, steps := Tend(x.d, x.h, x.now, DefaultLimits())
 		if !x.over {
@@ -150,12 +214,18 @@ func TestFinishThatNeverCame(t *testing.T) {
 			}
 			continue
 		}
-		on := x.d
+		on, left := x.d, false
 		for _, s := range steps {
-			if s.Kind != Write {
+			switch s.Kind {
+			case Write:
+				if on = s.Record; on.Dropped == 7 && left != (x.d.Finished == 7) {
+					t.Errorf("%s: the files are left: %t", x.what, left)
+				}
+			case DoLeave:
+				left = true
+			default:
 				t.Fatalf("%s: %s", x.what, s.Kind)
 			}
-			on = s.Record
 		}
 		if on.Open() || on.Released != 7 || on.Dropped != 7 || on.Fence != 7 {
 			t.Errorf("%s: %+v", x.what, on)

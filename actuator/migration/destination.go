@@ -49,13 +49,13 @@ func (d Record) theirs(h Here) bool {
 	return d.Asked < d.Prepared && !h.Incoming && (h.Copy == Paused || h.Copy == ShutOff)
 }
 
-// unfinished: Finish was asked for and never done, the guest is gone and so is the
-// connection it came by, and the deadline has passed. This host gives up nothing that
-// it has, and promises no more than it would if the source asked for Release now: that
-// it prepares, finishes and resumes nothing of the epoch. The source may have been told
-// by a person where the VM runs, and would never ask.
-func (d Record) unfinished(h Here, now int64) bool {
-	return d.Asked == d.Prepared && d.Finished < d.Asked && h.Copy == Absent && h.Session != d.Prepared && now >= d.Deadline
+// inVain: Finish was asked for, done or not, no resume intent came of it, the guest is
+// gone and so is the connection it came by, and the deadline has passed. This host gives
+// up nothing that it has, and promises no more than it would if the source asked for
+// Release now: that it prepares, finishes and resumes nothing of the epoch. The source may
+// have been told by a person where the VM runs, and would never ask.
+func (d Record) inVain(h Here, now int64) bool {
+	return d.Asked == d.Prepared && h.Copy == Absent && h.Session != d.Prepared && now >= d.Deadline
 }
 
 // Open reports that something of the record may still have to be done or seen.
@@ -92,10 +92,11 @@ const (
 	DoPrepare
 	DoFinish
 	DoResume
-	DoDrop // destroy and undefine the copy of this epoch
+	DoDrop  // destroy and undefine the copy of this epoch
+	DoLeave // the files made for its disks are not ours to delete: a person is told of them
 )
 
-var stepNames = [...]string{"write", "prepare", "finish", "resume", "drop"}
+var stepNames = [...]string{"write", "prepare", "finish", "resume", "drop", "leave"}
 
 func (k StepKind) String() string {
 	if int(k) < len(stepNames) {
@@ -247,7 +248,7 @@ func (r *Rules) Tend(d Record, h Here, now int64, l Limits) (epoch uint64, steps
 		} else { // it is lost, which its source will see; a copy that comes later is not this one
 			steps = []Step{{Write, n}}
 		}
-	case d.litter() && (d.Prepared <= d.Released || d.Asked < d.Prepared && (now >= d.Deadline || h.Session != d.Prepared) || d.unfinished(h, now)):
+	case d.litter() && (d.Prepared <= d.Released || d.Asked < d.Prepared && (now >= d.Deadline || h.Session != d.Prepared) || d.inVain(h, now)):
 		// Released, or nobody asked for Finish by the deadline, or the connection that
 		// held the incoming guest is gone and libvirt has dropped it; or Finish was asked
 		// for in vain.
@@ -255,6 +256,12 @@ func (r *Rules) Tend(d Record, h Here, now int64, l Limits) (epoch uint64, steps
 		if n.Released < epoch {
 			n.Released = epoch
 			steps = append(steps, Step{Write, n})
+			if d.Finished == epoch {
+				// The copy was whole, and is gone by nobody's word: a person may have let it
+				// run meanwhile. Then its disk is the newest. A source that asks for Release
+				// has the guest and its disk; here nobody has said so.
+				steps = append(steps, Step{Kind: DoLeave})
+			}
 		}
 		if h.Copy != Absent {
 			steps = append(steps, Step{Kind: DoDrop})

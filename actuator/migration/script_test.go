@@ -151,7 +151,7 @@ func (p *script) see(t *testing.T, d *datadriven.TestData) {
 		case "abort":
 			p.o.Abort = true
 		case "resolve":
-			p.o.Resolve = map[string]Resolve{"source": RunsAtSource, "destination": RunsAtDestination}[v]
+			p.o.Resolve = map[string]Resolve{"source": RunsAtSource, "destination": RunsAtDestination, "elsewhere": RunsElsewhere}[v]
 		case "lock-lost":
 			p.o.Lock = schemas.Reason{Code: schemas.ReasonLock, Detail: "script"}
 		case "deadline", "mark", "unknown", "p2p":

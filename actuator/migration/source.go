@@ -27,6 +27,10 @@ func (r *Rules) Next(s State, o Observation, now int64) (State, []Action, schema
 	if s.Wait != None {
 		return r.during(s, o, now)
 	}
+	if s.Final { // no guard is asked again: nothing is done but telling
+		a := Action{Verb: Report, After: s.pause(), Result: s.Result, Why: s.Why}
+		return take(s, a), []Action{a}, s.Why
+	}
 	s = turn(s, o, now)
 	if a, ok := resolved(s, o); ok {
 		return take(s, a), []Action{a}, a.Why
@@ -401,15 +405,22 @@ func resolved(s State, o Observation) (Action, bool) {
 		return Action{}, false
 	}
 	here, there := o.Source, o.Destination
-	result := schemas.ResultFailed
-	if o.Resolve == RunsAtDestination {
+	result, where := schemas.ResultFailed, ""
+	switch o.Resolve {
+	case RunsAtDestination:
 		here, there, result = there, here, schemas.ResultSucceeded
+	case RunsElsewhere:
+		// A paused copy would be left here for anybody to resume: the person's to end first.
+		if here == Running || here == Paused || there == Running || there == Paused {
+			return Action{}, false
+		}
+		here, where = Running, "it runs at neither host of the move; "
 	}
 	if here != Running && here != Unreachable || there == Running {
 		return Action{}, false
 	}
 	return Action{Verb: Report, Result: result, Why: schemas.Reason{
-		Code: schemas.ReasonOK, Detail: "resolved by an operator; source " + o.Source.String() + ", destination " + o.Destination.String()}}, true
+		Code: schemas.ReasonOK, Detail: "resolved by an operator; " + where + "source " + o.Source.String() + ", destination " + o.Destination.String()}}, true
 }
 
 // take marks the act as under way.
@@ -418,7 +429,7 @@ func take(s State, a Action) State {
 	if a.Verb == Report {
 		s.Result = a.Result
 		if a.Result != schemas.ResultUnknown {
-			s.Why = a.Why
+			s.Final, s.Why = true, a.Why
 		}
 	}
 	return s

@@ -121,6 +121,7 @@ const (
 	NotResolved Resolve = iota
 	RunsAtSource
 	RunsAtDestination
+	RunsElsewhere // at neither host of the move: it has moved on, or was started there
 )
 
 // Verb names an act of the source's side.
@@ -223,6 +224,7 @@ type State struct {
 	Rested   bool  // the last of them was a look: what is seen is fresh
 	Why      schemas.Reason
 	Result   schemas.Result // set with Ended
+	Final    bool           // Result and Why are proven: from here on they are only to be told
 
 	Disks       schemas.Bytes  // that go along; known once Begin is done
 	Peer        bool           // libvirt leads, peer to peer, under a proven disk lock
@@ -297,5 +299,12 @@ func Recover(m Mark, epoch uint64, unknown bool, written, deadline, now int64, l
 		s.Stage, s.Since = RollingBack, min(max(written, deadline), now)
 		s.Why = schemas.Reason{Code: schemas.ReasonRestarted, Detail: "the source's actuator restarted before the VM was handed over"}
 	}
+	return s
+}
+
+// Decide is the move once its outcome was proven and written down: it is only to be told.
+// What is seen afterwards is of what came later, as when the VM has moved on.
+func (s State) Decide(r schemas.Result, why schemas.Reason) State {
+	s.Final, s.Result, s.Why = true, r, why
 	return s
 }

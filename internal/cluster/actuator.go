@@ -11,7 +11,7 @@ import (
 
 // Times of the real shell.
 const (
-	catchUp      = 3 * time.Second
+	catchUp      = 8 * time.Second
 	tendEvery    = 5 * time.Second
 	lookLimit    = 3 * time.Second
 	againLimit   = 5 * time.Second
@@ -36,6 +36,7 @@ type actuator struct {
 	lives    []lifeBase // by guest
 	finished []uint64   // by guest: epoch whose Finish3 was done by this process
 	pulse    migration.Pulse
+	old      bool // the heartbeat being heard was there before
 	switched uint64
 	paused   bool
 	heard    int64 // truth: when the pause in force reached this process
@@ -97,7 +98,9 @@ func (a *actuator) readActs() {
 			}
 		}
 		if m := st.lastOf[heartbeatSubject]; m != nil {
+			a.old = true
 			a.act(m)
+			a.old = false
 		}
 		st.follow(&a.process, from, nil, nil, a.act)
 	})
@@ -147,7 +150,7 @@ func (a *actuator) act(m *message) {
 			a.pulse.At = max(a.pulse.At, m.at)
 			return
 		}
-		a.pulse = a.pulse.Hear(migration.Beat{Seq: m.seq, Stored: m.at, Signed: int64(s.Time)}, a.clock(), a.w.now)
+		a.pulse = a.pulse.Hear(migration.Beat{Seq: m.seq, Stored: m.at, Signed: int64(s.Time), Old: a.old}, a.clock(), a.w.now)
 	case schemas.ActPause, schemas.ActResume:
 		if m.seq > a.switched {
 			a.switched, a.paused = m.seq, s.Act == schemas.ActPause
@@ -261,7 +264,7 @@ func (a *actuator) ruled(x *delivery, c *schemas.Command, g *guest, f migration.
 
 // facts gathers what the rules judge by; the clock is read last.
 func (a *actuator) facts(m *message, c *schemas.Command, g *guest) migration.Facts {
-	f := migration.Facts{Command: c, Seq: m.seq, Host: a.h.id, Fence: a.journal.fence(g), Heartbeat: a.pulse.At, Silence: a.w.now - a.pulse.Arrived, Paused: a.paused, Busy: a.leading >= maxMoves}
+	f := migration.Facts{Command: c, Seq: m.seq, Host: a.h.id, Fence: a.journal.fence(g), Heartbeat: a.pulse.At, Silence: a.pulse.Silence(a.w.now), Paused: a.paused, Busy: a.leading >= maxMoves}
 	if a.w.without("heartbeat-not-ahead") {
 		f.Silence = 0
 	}
@@ -334,5 +337,9 @@ func (a *actuator) record(o *schemas.Outcome, then func(bool)) {
 // recover takes up a move that the journal holds open.
 func (a *actuator) recover(g *guest, r moveRecord) {
 	a.w.say(a.name, g, "move of epoch %d taken up from the journal: %s", r.epoch, r.mark)
-	a.lead(g, r, migration.Recover(r.mark, r.epoch, r.unknown, r.written, int64(r.f.c.Deadline)+int64(migration.DefaultLimits().DiskTime(r.copied)), a.clock(), migration.DefaultLimits()))
+	s := migration.Recover(r.mark, r.epoch, r.unknown, r.written, int64(r.f.c.Deadline)+int64(migration.DefaultLimits().DiskTime(r.copied)), a.clock(), migration.DefaultLimits())
+	if r.outcome != nil {
+		s = s.Decide(r.outcome.Result, r.outcome.Reason)
+	}
+	a.lead(g, r, s)
 }

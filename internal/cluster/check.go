@@ -98,6 +98,12 @@ func (w *world) current(g *guest) *fact {
 	return nil
 }
 
+// leads reports whether its source's journal holds the move open still.
+func (w *world) leads(f *fact) bool {
+	r := &w.byHost[f.c.Source].disk.flushed.moves[f.g.index]
+	return r.f == f && r.mark != migration.MarkEnded
+}
+
 // tolerance is what clocks that differ may add to a limit: an actuator's may be half a
 // minute from the server's before it notices that heartbeats do not come from now.
 const tolerance = migration.HeartbeatLimit + 2*time.Second

@@ -31,6 +31,7 @@ type moveRecord struct {
 	started int64
 	copied  schemas.Bytes // of disks that go along
 	f       *fact
+	outcome *schemas.Outcome // proven, and to be told
 }
 
 // pages is what a journal adds up to; arrays are by guest.
@@ -148,8 +149,13 @@ func (j *journal) judge(e *entry) {
 		w.violate("I5", e.g, "the fence of %s fell from %d to %d", j.a.h.id, d.low[i], e.record.Fence)
 	}
 	d.low[i] = max(d.low[i], e.record.Fence)
-	if e.record.Resumed != 0 && e.record.Released == e.record.Resumed {
-		w.violate("I3", e.g, "%s both resumed and released epoch %d", j.a.h.id, e.record.Resumed)
+	was, is := j.mem.recs[i], e.record
+	if is.Resumed != 0 && is.Released == is.Resumed && was.Released != was.Resumed {
+		// Unless a person has let a copy run that was given up and not dropped yet. It is
+		// written down so that nobody drops it, nor takes the older one back.
+		if c := e.g.at(j.a.h); was.Released < is.Released || !c.hand || c.state != migration.Running {
+			w.violate("I3", e.g, "%s both resumed and released epoch %d", j.a.h.id, is.Resumed)
+		}
 	}
 }
 

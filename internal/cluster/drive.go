@@ -302,8 +302,10 @@ func (d *drive) told(s *schemas.Act) {
 		return
 	case s.RunsAt == d.a.h.id:
 		d.resolve = migration.RunsAtSource
-	default:
+	case s.RunsAt == d.f.c.Destination:
 		d.resolve = migration.RunsAtDestination
+	default:
+		d.resolve = migration.RunsElsewhere
 	}
 	if d.awake != nil {
 		d.a.later(0, d.awake)
@@ -330,7 +332,9 @@ func (d *drive) mark(m migration.Mark, then func(error)) {
 // report puts the outcome on the record, then in the journal.
 func (d *drive) report(act migration.Action) {
 	a, w, c := d.a, d.a.w, d.f.c
-	w.reported(d, act.Result)
+	if d.r.outcome == nil {
+		w.reported(d, act.Result)
+	}
 	o := &schemas.Outcome{Command: c.ID, Epoch: d.s.Epoch, VM: c.VM, Host: a.h.id, Source: c.Source, Destination: c.Destination, Time: schemas.Time(a.clock()),
 		Result: act.Result, Reason: act.Why, SourceSeen: d.o.Source.String(), DestSeen: d.o.Destination.String(), LifeSign: string(d.o.Life), Predicted: c.Predicted}
 	if act.Result == schemas.ResultSucceeded {
@@ -340,6 +344,15 @@ func (d *drive) report(act migration.Action) {
 	}
 	if act.Result != schemas.ResultUnknown {
 		d.ending = true
+		if d.r.outcome == nil { // written down before it is told
+			r := d.r
+			r.outcome = o
+			if err := a.journal.write(entry{g: d.g, move: &r}); errors.Is(err, errDied) {
+				return
+			}
+			d.r.outcome = o // told all the same when it could not be
+		}
+		o = d.r.outcome
 	}
 	a.record(o, func(ok bool) {
 		if !ok {

@@ -344,6 +344,7 @@ func (w *world) meddle(d dice) {
 			c := &g.copies[i]
 			if c.state == migration.Paused && !c.incoming && c.whole && at == nil && c.version == g.version && f != nil && f.g == g && f.c.Destination == w.hosts[i].id {
 				g.hurt = w.now
+				c.hand, c.seen = true, false
 				g.set(w.hosts[i], migration.Running, "somebody resumes the destination's copy by hand")
 				for j := range g.copies { // what comes of it is theirs: nobody wrote down that it ran
 					g.copies[j].version = g.version

@@ -183,7 +183,11 @@ type person struct{ w *world }
 // hosts, leave exactly one copy running, say where.
 func (p *person) resolve(f *fact) {
 	w, g := p.w, f.g
-	if w.current(f.g) != f {
+	if !w.leads(f) {
+		return
+	}
+	if o := w.current(g); o != f && !o.told { // a later move of it is under way: that first
+		w.after(2*time.Minute, func() { p.resolve(f) })
 		return
 	}
 	at := p.mend(g, w.byHost[f.c.Source])
@@ -228,6 +232,7 @@ func (p *person) mend(g *guest, fallback *host) *host {
 	at.bringFile(g)
 	if c := g.at(at); c.state != migration.Running {
 		c.incoming, c.foreign, c.conn, c.spoilt, c.version = false, false, 0, false, g.version
+		c.hand, c.seen = true, false
 		g.set(at, migration.Running, "a person starts it")
 	}
 	return at

@@ -40,6 +40,8 @@ type copyOf struct {
 	since    int64 // in this state
 	ran      time.Duration
 	served   bool // it has run here
+	hand     bool // a person has let it run
+	seen     bool // its host's actuator has seen it run
 }
 
 // host is one machine: its libvirtd, its guests, its disk, and the actuator on it.
@@ -151,6 +153,7 @@ func (h *host) look(g *guest) (migration.Seen, error) {
 	c := g.at(h)
 	s := migration.Seen{Copy: c.state, Incoming: c.incoming && c.state == migration.Paused, Foreign: c.foreign && c.state == migration.Paused, Job: c.alien}
 	if c.state == migration.Running {
+		c.seen = true
 		s.CPU = uint64(c.ran)
 		if !c.spoilt {
 			s.CPU += uint64(h.w.now - c.since)

@@ -71,7 +71,9 @@ func (h *host) release(g *guest, epoch uint64, asked int64) error {
 			h.w.violate("I3", g, "%s gave up the last whole copy", h.id)
 		}
 	}
-	if c.state == migration.ShutOff && c.served && c.version == g.version {
+	// What a person let run, and nobody has seen run before its QEMU died, nobody can tell
+	// from a copy that died as it stood.
+	if c.state == migration.ShutOff && c.served && c.version == g.version && !(c.hand && !c.seen) {
 		h.w.violate("I2", g, "%s undefined the VM that had run there last, when it released epoch %d", h.id, epoch)
 	}
 	if c.state != migration.Absent {
@@ -150,12 +152,12 @@ func (h *host) killQEMU(g *guest, why string) {
 // qemuEnds takes a guest's process away, and with it the transfer that it was sending.
 func (h *host) qemuEnds(g *guest, why string) {
 	c := g.at(h)
-	j, version, served := c.job, c.version, c.served
+	j, version, served, hand, seen := c.job, c.version, c.served, c.hand, c.seen
 	defined := !c.incoming && h.w.hyper.odds(500)
 	g.set(h, migration.Absent, why)
 	if defined { // a persistent one: it is shut off
 		g.set(h, migration.ShutOff, "its definition is left")
-		c.version, c.served = version, served
+		c.version, c.served, c.hand, c.seen = version, served, hand, seen
 	}
 	if j != nil && !j.over {
 		j.over = true

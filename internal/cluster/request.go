@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"time"
 
 	"github.com/foreshift/foreshift/actuator/migration"
@@ -268,6 +269,19 @@ func (r *receiving) next() {
 		default:
 			r.answer(err)
 		}
+		return
+	}
+	if s.Kind == migration.DoLeave {
+		if a.journal.mem.files[g.index] != 0 {
+			if err := r.note(0); err != nil {
+				if !errors.Is(err, errDied) {
+					r.answer(err)
+				}
+				return
+			}
+			a.h.leave(g)
+		}
+		a.later(time.Millisecond, r.next)
 		return
 	}
 	lag := 60 * time.Millisecond

@@ -137,16 +137,23 @@ func (d *drive) copying() error {
 func (d *drive) discard(r schemas.Result) error {
 	h, g, w := d.a.h, d.g, d.a.w
 	seen := d.o.Source == migration.Absent && d.o.Destination == migration.Running
-	if d.r.copied == 0 || (r != schemas.ResultSucceeded || !seen) && !w.without("discard-when-gone") {
+	if d.r.copied == 0 || r != schemas.ResultSucceeded && !w.without("discard-when-gone") {
 		return nil
 	}
-	err := h.removeFile(g, "copied away by epoch")
-	if err == nil || migration.HowOf(err) == migration.Unknown {
-		return err
+	if seen || w.without("discard-when-gone") {
+		err := h.removeFile(g, "copied away by epoch")
+		if err == nil || migration.HowOf(err) == migration.Unknown {
+			return err
+		}
 	}
-	w.say(d.a.name, g, "its disk file is left, for a person")
-	w.after(5*time.Minute, func() { w.person.sweep(h, g) })
+	h.leave(g)
 	return nil
+}
+
+// leave tells a person of a file that is not the actuator's to delete.
+func (h *host) leave(g *guest) {
+	h.w.say(h.act.name, g, "its disk file is left, for a person")
+	h.w.after(5*time.Minute, func() { h.w.person.sweep(h, g) })
 }
 
 // sweep is a person who deletes a file that was left: the guest runs elsewhere.
