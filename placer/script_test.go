@@ -226,7 +226,7 @@ func (s *script) lines(text string) error {
 		switch f["kind"] {
 		case "":
 		case "host":
-			h := fleettest.Host{ID: schemas.HostID(f["name"]), Site: "s1", Cores: f.num("cpu", 8), GiB: f.num("mem", 32), Net: f.num("net", 0), CPUModel: f["model"], Simulated: !f.has("real")}
+			h := fleettest.Host{ID: schemas.HostID(f["name"]), Site: "s1", Cores: f.num("cpu", 8), GiB: f.num("mem", 32), Net: f.num("net", 0), Overcommit: f.num("over", 1), CPUModel: f["model"], Simulated: !f.has("real")}
 			if f.has("site") {
 				h.Site = schemas.SiteID(f["site"])
 			}

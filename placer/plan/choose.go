@@ -378,6 +378,9 @@ func (s *State) explain(c *choice) schemas.Reason {
 		if c.other == c.vm {
 			return no(c.why, "%s has not the memory for all that must be together with %s", host.ID, m.Name)
 		}
+		if b := c.dest; c.res == schemas.Memory && s.sums.promised[b]+s.sums.vpromise[c.vm] > s.sums.room[b] {
+			return no(c.why, "%s has promised %.4g GiB of memory to its VMs and may promise %.4g; what it may is its memory times its overcommit", host.ID, s.sums.promised[b]/1024, s.sums.room[b]/1024)
+		}
 		if c.res == schemas.Memory {
 			return no(c.why, "%s has not the memory at the %.3g quantile", host.ID, s.sums.q)
 		}

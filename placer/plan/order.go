@@ -83,6 +83,7 @@ type line struct {
 	start   map[int32]way       // by VM: as it goes when its turn comes
 	sharing []float64           // by link: dirty rates over bandwidth of the running
 	load    map[int32][]float32 // by host: memory of its VMs, path by path
+	held    map[int32]float32   // by host: memory promised to its VMs
 	now     schemas.Time
 	busy    bool // a move that waits dirties too much now
 }
@@ -95,21 +96,27 @@ type flight struct {
 
 // line sets up the fleet as it is before the moves.
 func (s *State) line(moves []*candidate) *line {
-	q := &line{s: s, limits: newLimits(s.V, s.P, policy.NewTally(s.P, s.V.Attempts, s.V.Now, s.V.Base, s.V.Resumed)), waiting: slices.Clone(moves), start: map[int32]way{}, sharing: make([]float64, len(s.limits.link)), load: map[int32][]float32{}, now: s.V.Now}
+	q := &line{s: s, limits: newLimits(s.V, s.P, policy.NewTally(s.P, s.V.Attempts, s.V.Now, s.V.Base, s.V.Resumed)), waiting: slices.Clone(moves), start: map[int32]way{}, sharing: make([]float64, len(s.limits.link)), load: map[int32][]float32{}, held: map[int32]float32{}, now: s.V.Now}
 	n := s.sums.n
 	for _, c := range moves {
 		for _, h := range [2]int32{c.home, c.dest} {
 			if q.load[h] == nil {
 				s.sums.exact(int(h))
-				q.load[h] = slices.Clone(s.sums.end[int(h)*n : (int(h)+1)*n])
+				q.load[h], q.held[h] = slices.Clone(s.sums.end[int(h)*n:(int(h)+1)*n]), s.sums.promised[h]
 			}
 		}
 	}
 	for _, c := range moves {
-		plus(q.load[c.home], s.sums.memory(int(c.vm)), 1)
-		plus(q.load[c.dest], s.sums.memory(int(c.vm)), -1)
+		q.hold(c, c.home, 1)
+		q.hold(c, c.dest, -1)
 	}
 	return q
+}
+
+// hold counts a VM's memory on a host, or takes it off.
+func (q *line) hold(c *candidate, host int32, sign float32) {
+	plus(q.load[host], q.s.sums.memory(int(c.vm)), sign)
+	q.held[host] += sign * q.s.sums.vpromise[c.vm]
 }
 
 func plus(dst, d []float32, sign float32) {
@@ -151,7 +158,7 @@ func (q *line) run() {
 			}
 			q.book(f.c, -1, f.lambda)
 			q.limits.hour-- // an hour's budget does not come back
-			plus(q.load[f.c.home], q.s.sums.memory(int(f.c.vm)), -1)
+			q.hold(f.c, f.c.home, -1)
 			return true
 		})
 	}
@@ -181,7 +188,7 @@ func (q *line) begin(c *candidate) bool {
 		x.from = fleet.SlotAfter(s.V.Grid, s.V.Base, x.end)
 	}
 	q.book(c, 1, x.transfer.Lambda)
-	plus(q.load[c.dest], s.sums.memory(int(c.vm)), 1)
+	q.hold(c, c.dest, 1)
 	q.start[c.vm] = x
 	q.running = append(q.running, flight{c, x.end, x.transfer.Lambda})
 	return true
@@ -210,7 +217,7 @@ func (q *line) fits(c *candidate, host int32) bool {
 	if load == nil {
 		return s.memFits(int(c.vm), int(host))
 	}
-	return s.fitsAmong(load, int(c.vm), int(host))
+	return q.held[host]+s.vpromise[c.vm] <= s.room[host] && s.usedFits(load, int(c.vm), int(host))
 }
 
 func (q *line) book(c *candidate, n int, lambda float64) {

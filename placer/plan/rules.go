@@ -149,14 +149,14 @@ func (s *State) tied(i, b int32) (schemas.ReasonCode, int32) {
 // emptied: to where others of the group are or will be, or else to a host that has the
 // memory for all of them.
 func (s *State) follow(group []int32, i, b int32) (schemas.ReasonCode, int32) {
-	need, there, other := s.sums.vpeak[i], false, int32(-1)
+	need, promise, there, other := s.sums.vpeak[i], s.sums.vpromise[i], false, int32(-1)
 	for _, j := range group {
 		switch {
 		case j == i:
 		case s.at[j] == b:
 			there = true
 		case s.rules.left[s.at[j]]:
-			need += s.sums.vpeak[j]
+			need, promise = need+s.sums.vpeak[j], promise+s.sums.vpromise[j]
 		default:
 			other = j
 		}
@@ -167,8 +167,11 @@ func (s *State) follow(group []int32, i, b int32) (schemas.ReasonCode, int32) {
 	case other >= 0:
 		return schemas.ReasonAffinity, other
 	}
-	if s.sums.endTop[b]+need > s.sums.room[b] {
-		if s.sums.exact(int(b)); s.sums.endTop[b]+need > s.sums.room[b] {
+	if s.sums.promised[b]+promise > s.sums.room[b] {
+		return schemas.ReasonNoRoom, i
+	}
+	if s.sums.endTop[b]+need > s.sums.capMem[b] {
+		if s.sums.exact(int(b)); s.sums.endTop[b]+need > s.sums.capMem[b] {
 			return schemas.ReasonNoRoom, i
 		}
 	}

@@ -71,6 +71,22 @@ func TestRulesDecide(t *testing.T) {
 		}
 	}
 	const gib = 1 << 30
+	tenant := func(used float64) func(*fleettest.World, *policy.Policy) {
+		return func(w *fleettest.World, p *policy.Policy) {
+			vmOn(w, "z", "b", .5, used)
+			p.Pinned = []schemas.VMID{fleettest.ID("y")}
+		}
+	}
+	promises := func(alloc, over float64) func(*schemas.CapacityHost) {
+		return func(m *schemas.CapacityHost) {
+			m.Overcommit.Mem = schemas.Ratio(over)
+			for i := range m.VMs {
+				if m.VMs[i].Name == "z" {
+					m.VMs[i].AllocMem = schemas.Bytes(alloc * gib)
+				}
+			}
+		}
+	}
 	for _, c := range []struct {
 		name   string
 		change func(w *fleettest.World, p *policy.Policy)
@@ -135,6 +151,9 @@ func TestRulesDecide(t *testing.T) {
 				m.Pools[0].Free = gib
 			}
 		}},
+		{name: "memory that was promised is taken, whoever uses it", want: "x to c", not: "b", why: schemas.ReasonNoRoom, change: tenant(4), report: promises(62, 1)},
+		{name: "unless the host may promise more than it has", want: "x to b", change: tenant(4), report: promises(62, 1.5)},
+		{name: "but what is in use must be there", want: "x to c", not: "b", why: schemas.ReasonNoRoom, change: tenant(62), report: promises(62, 1.5)},
 		{name: "memory dirtied faster than the link carries stays within the site", want: "x to b", not: "c", why: schemas.ReasonCannotConverge, report: func(m *schemas.CapacityHost) {
 			for i := range m.VMs {
 				m.VMs[i].DirtyRate, m.VMs[i].DirtyHigh = 9e8, 9e8

@@ -26,8 +26,10 @@ type sums struct {
 	alpha float32   // this much, relative to unmet demand
 	q     float64   // memory must fit at this quantile
 
-	// By VM: its paths, the highest of any path by slot, its highest memory.
+	// By VM: its paths, the highest of any path by slot, its highest memory; what memory
+	// it is promised.
 	vcpu, vmem, vtop, vpeak []float32
+	vpromise                []float32
 	vweight, valloc         []float64
 	vtraffic                [][2]float64 // highest .9 quantile of net and disk
 
@@ -37,6 +39,7 @@ type sums struct {
 	end                  []float32         // memory by place at the end of all moves, in every slot
 	top                  []float32         // s: highest CPU of any path in the slot
 	memTop, endTop       []float32         // highest memory of any path, or above it: see exact
+	promised             []float32         // memory promised to its VMs at the end of all moves
 	nd                   [][2]traffic      // Slots: net, disk
 	ndTop                [][2]float64      // highest .9 quantile of net and disk, or above it
 	late                 []late            // what mem, end and nd do not count yet
@@ -76,6 +79,7 @@ func newSums(v *fleet.View, p policy.Policy) *sums {
 			s.settle(int(m.Host))
 			s.addPath(s.mem, int(m.Host), s.memory(i), 1, m.From)
 			s.addPath(s.end, int(m.Host), s.memory(i), 1, 0)
+			s.promised[m.Host] += s.vpromise[i]
 		}
 	}
 	for h := range v.Hosts {
@@ -89,6 +93,7 @@ func newSums(v *fleet.View, p policy.Policy) *sums {
 func (s *sums) fillVMs(p policy.Policy) {
 	nv := len(s.v.VMs)
 	s.vcpu, s.vmem, s.vtop, s.vpeak = make([]float32, nv*s.n), make([]float32, nv*s.n), make([]float32, nv*s.s), make([]float32, nv)
+	s.vpromise = make([]float32, nv)
 	s.vweight, s.valloc, s.vtraffic = make([]float64, nv), make([]float64, nv), make([][2]float64, nv)
 	for i := range s.v.VMs {
 		m := &s.v.VMs[i]
@@ -102,6 +107,9 @@ func (s *sums) fillVMs(p policy.Policy) {
 		}
 		tops(s.vtop[i*s.s:(i+1)*s.s], cpu)
 		s.vpeak[i] = highest(mem)
+		if s.vpromise[i] = float32(math.Ceil(float64(m.Inv.AllocMem) / mib)); m.Inv.AllocMem <= 0 {
+			s.vpromise[i] = s.vpeak[i]
+		}
 		if m.Mid != nil {
 			for t := 0; t < s.s; t++ {
 				for j := range s.vtraffic[i] {
@@ -117,7 +125,7 @@ func (s *sums) fillHosts() {
 	s.cpu, s.mem, s.end, s.top = make([]float32, nh*s.n), make([]float32, nh*s.n), make([]float32, nh*s.n), make([]float32, nh*s.s)
 	s.capCPU, s.capMem, s.room, s.memTop, s.endTop = make([]float32, nh), make([]float32, nh), make([]float32, nh), make([]float32, nh), make([]float32, nh)
 	s.nd, s.ndTop, s.limit = make([][2]traffic, nh*schemas.Slots), make([][2]float64, nh), make([][2]float64, nh)
-	s.late = make([]late, nh)
+	s.late, s.promised = make([]late, nh), make([]float32, nh)
 	s.share, s.alloc, s.cost, s.stamp = make([]float64, nh), make([]float64, nh), make([]float64, nh), make([]uint32, nh)
 	for j := range s.grid {
 		s.grid[j] = make([]float32, nh*schemas.Slots*s.k)
@@ -222,6 +230,7 @@ func (s *sums) add(i, h int, sign float64, from, memFrom int) {
 	s.later(h, change{int32(i), int16(from), int16(memFrom), float32(sign)})
 	s.share[h] += sign * s.vweight[i] * s.valloc[i]
 	s.alloc[h] += sign * s.valloc[i]
+	s.promised[h] += float32(sign) * s.vpromise[i]
 }
 
 // move takes VM i from a to b at slot from; b holds its memory from now on.
@@ -363,22 +372,26 @@ func (s *sums) leaving(i, a, from int) float64 {
 // from now on.
 func (s *sums) joining(i, b, from int) float64 { return s.hostCost(b, i, 1, from, 0) - s.cost[b] }
 
-// memFits reports whether VM i's memory fits on host b at the policy's quantile in
-// every slot of the look-ahead, among those that will be there once all moves are done:
-// the scenarios in which it would not weigh at most 1-q.
+// memFits reports whether VM i's memory fits on host b among those that will be there
+// once all moves are done: what is promised to all within what may be, and what they use
+// within what there is, at the policy's quantile in every slot of the look-ahead: the
+// scenarios in which it would not weigh at most 1-q.
 func (s *sums) memFits(i, b int) bool {
-	if s.endTop[b]+s.vpeak[i] <= s.room[b] {
+	if s.promised[b]+s.vpromise[i] > s.room[b] {
+		return false
+	}
+	if s.endTop[b]+s.vpeak[i] <= s.capMem[b] {
 		return true
 	}
-	if s.exact(b); s.endTop[b]+s.vpeak[i] <= s.room[b] {
+	if s.exact(b); s.endTop[b]+s.vpeak[i] <= s.capMem[b] {
 		return true
 	}
-	return s.fitsAmong(s.end[b*s.n:(b+1)*s.n], i, b)
+	return s.usedFits(s.end[b*s.n:(b+1)*s.n], i, b)
 }
 
-// fitsAmong is memFits among the VMs whose memory is load.
-func (s *sums) fitsAmong(load []float32, i, b int) bool {
-	room, d := s.room[b], s.memory(i)
+// usedFits is what memFits says of memory in use, among the VMs that use load.
+func (s *sums) usedFits(load []float32, i, b int) bool {
+	room, d := s.capMem[b], s.memory(i)
 	for t := 0; t < s.s; t++ {
 		out := 0.0
 		for k := t * s.k; k < (t+1)*s.k; k++ {

@@ -8,6 +8,7 @@
 package fleettest
 
 import (
+	"cmp"
 	"fmt"
 	"sort"
 	"time"
@@ -18,14 +19,16 @@ import (
 
 // Host is a host of the world.
 type Host struct {
-	ID        schemas.HostID
-	Site      schemas.SiteID
-	Cores     float64
-	GiB       float64
-	Net       float64 // MB/s, 0 = not limited
-	CPUModel  string
-	Simulated bool
-	Silent    bool
+	ID    schemas.HostID
+	Site  schemas.SiteID
+	Cores float64
+	GiB   float64
+	Net   float64 // MB/s, 0 = not limited
+	// Overcommit of memory; 0 is 1.
+	Overcommit float64
+	CPUModel   string
+	Simulated  bool
+	Silent     bool
 }
 
 // VM is a VM of the world. Its demand is Cores and GiB; from Peak.From on, for
@@ -99,7 +102,7 @@ func (w *World) Capacity() []*schemas.CapacityHost {
 		if h.Silent {
 			continue
 		}
-		m := &schemas.CapacityHost{Host: h.ID, Site: h.Site, Time: w.Now, URI: "test:///", Speed: 1, Overcommit: schemas.Overcommit{CPU: 1, Mem: 1}, CPUModel: h.CPUModel, Simulated: h.Simulated,
+		m := &schemas.CapacityHost{Host: h.ID, Site: h.Site, Time: w.Now, URI: "test:///", Speed: 1, Overcommit: schemas.Overcommit{CPU: 1, Mem: schemas.Ratio(cmp.Or(h.Overcommit, 1))}, CPUModel: h.CPUModel, Simulated: h.Simulated,
 			Capacity: schemas.Amounts{CPU: schemas.MilliCPU(1000 * h.Cores), Mem: schemas.Bytes(h.GiB * (1 << 30)), Net: schemas.BytesPerSecond(h.Net * 1e6)}}
 		for j := range w.VMs {
 			v := &w.VMs[j]
