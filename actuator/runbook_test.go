@@ -48,16 +48,16 @@ func recipes(t *testing.T) map[string][][]string {
 }
 
 var (
-	virsh   = regexp.MustCompile(`^virsh -c qemu\+ssh://(SOURCE|DESTINATION)/system (domstate|suspend|resume|destroy|undefine|start) VM$`)
+	virsh   = regexp.MustCompile(`^virsh -c qemu\+ssh://(SOURCE|DESTINATION|THIRD|WRONG|RIGHT)/system (domstate|suspend|resume|destroy|undefine|start) VM$`)
 	restart = "ssh SOURCE systemctl restart foreshift-actuator"
-	remove  = "virsh -c qemu+ssh://SOURCE/system vol-delete FILE"
-	resolve = regexp.MustCompile(`^foreshift resolve VM --runs-at (SOURCE|DESTINATION)$`)
+	remove  = regexp.MustCompile(`^virsh -c qemu\+ssh://(SOURCE|DESTINATION)/system vol-delete FILE$`)
+	resolve = regexp.MustCompile(`^foreshift resolve VM --runs-at (SOURCE|DESTINATION|THIRD)$`)
 )
 
 // follow types the commands of a recipe, on the simulated hosts.
 func (r *rig) follow(vm sim.VM, recipe []string, change ...func(*Config)) {
 	r.t.Helper()
-	at := map[string]int{"SOURCE": 0, "DESTINATION": 1}
+	at := map[string]int{"SOURCE": 0, "DESTINATION": 1, "THIRD": 2, "WRONG": 0, "RIGHT": 1}
 	for _, line := range recipe {
 		if m := virsh.FindStringSubmatch(line); m != nil {
 			if err := r.virsh(vm, at[m[1]], m[2]); err != nil {
@@ -70,8 +70,8 @@ func (r *rig) follow(vm sim.VM, recipe []string, change ...func(*Config)) {
 			r.host(0, change...)
 			continue
 		}
-		if line == remove {
-			if err := r.libvirt(0, func(l *lv.Libvirt) error {
+		if m := remove.FindStringSubmatch(line); m != nil {
+			if err := r.libvirt(at[m[1]], func(l *lv.Libvirt) error {
 				v, err := l.StorageVolLookupByPath(fileOf(vm))
 				if err != nil {
 					return err
@@ -228,6 +228,16 @@ func TestRunbook(t *testing.T) {
 			r.host(0, short)
 			return c
 		}, "", 0},
+		{"`no_copy`", 1, schemas.ReasonNoneLeft, false, func(r *rig, vm sim.VM) *schemas.Command {
+			r.host(1, short)
+			r.host(2, short)
+			c := stopped(r, vm, migration.Confirm)
+			on := r.command(vm, 1, 2)
+			r.send(on)
+			r.want(on.ID, schemas.ResultSucceeded, 15*time.Second)
+			r.host(0, short)
+			return c
+		}, schemas.ResultFailed, 2},
 		{"`no_life_sign`", 0, schemas.ReasonNoLifeSign, true, func(r *rig, vm sim.VM) *schemas.Command {
 			return deadGuest(r, vm, short)
 		}, schemas.ResultSucceeded, 1},
@@ -298,8 +308,8 @@ func TestRunbook(t *testing.T) {
 // until the runbook is followed.
 func TestRunbookLeftFile(t *testing.T) {
 	t.Parallel()
-	book := recipes(t)["A disk file was left at the source"]
-	if len(book) != 1 {
+	book := recipes(t)["A disk file was left behind"]
+	if len(book) != 2 { // the other is followed by TestWholeCopyThatHasGone
 		t.Fatalf("the runbook has %d recipes for a file that was left", len(book))
 	}
 	r, vm := leftFile(t)
@@ -324,4 +334,46 @@ func deadGuest(r *rig, vm sim.VM, short func(*Config)) *schemas.Command {
 	c := r.command(vm, 0, 1)
 	r.send(c)
 	return c
+}
+
+// TestRunbookTwice: a VM that runs on two hosts, by no move of ours, runs on the right one
+// alone when the runbook has been followed; nothing of Foreshift has touched it.
+func TestRunbookTwice(t *testing.T) {
+	t.Parallel()
+	book := recipes(t)["A VM runs on two hosts"]
+	if len(book) != 1 {
+		t.Fatalf("the runbook has %d recipes for a VM that runs twice", len(book))
+	}
+	r := newRig(t)
+	vm := r.on(0)
+	r.dead = vm.ID
+	r.host(1)
+	wait, _ := r.crashed(0, migration.Finish)
+	r.beat()
+	c := r.command(vm, 0, 1)
+	r.send(c)
+	wait()
+	for h := range 2 { // libvirt sees a moment later that the client of the phases is gone
+		err := r.virsh(vm, h, "resume")
+		for end := time.Now().Add(5 * time.Second); err != nil && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+			err = r.virsh(vm, h, "resume")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if at := r.fleet.Running(vm.ID); len(at) != 2 {
+		t.Fatalf("runs on %v", at)
+	}
+	r.host(0)
+	r.want(c.ID, schemas.ResultUnknown, 45*time.Second)
+	if at := r.fleet.Running(vm.ID); len(at) != 2 {
+		t.Fatalf("one was touched: runs on %v", at)
+	}
+	r.follow(vm, book[0])
+	r.at(vm, 1)
+	if o := r.end(c.ID, 30*time.Second); o.Result != schemas.ResultSucceeded {
+		t.Fatalf("%s: %s", o.Result, o.Reason)
+	}
+	r.at(vm, 1)
 }

@@ -128,11 +128,11 @@ func TestWholeCopyThatHasGone(t *testing.T) {
 	if err := j.close(); err != nil {
 		t.Fatal(err)
 	}
-	for i := range 2 {
-		if _, there := r.fleet.Volumes(r.fleet.Hosts()[i].ID)[fileOf(vm)]; !there {
-			t.Errorf("the file at host %d is deleted", i)
-		}
+	if _, there := r.fleet.Volumes(c.Destination)[fileOf(vm)]; !there {
+		t.Error("the file is deleted")
 	}
+	r.follow(vm, recipes(t)["A disk file was left behind"][1])
+	r.disks(vm, 0)
 }
 
 // left is how many files a person has been told of.

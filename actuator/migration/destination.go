@@ -256,15 +256,15 @@ func (r *Rules) Tend(d Record, h Here, now int64, l Limits) (epoch uint64, steps
 		if n.Released < epoch {
 			n.Released = epoch
 			steps = append(steps, Step{Write, n})
-			if d.Finished == epoch {
-				// The copy was whole, and is gone by nobody's word: a person may have let it
-				// run meanwhile. Then its disk is the newest. A source that asks for Release
-				// has the guest and its disk; here nobody has said so.
-				steps = append(steps, Step{Kind: DoLeave})
-			}
 		}
-		if h.Copy != Absent {
+		switch {
+		case h.Copy != Absent:
 			steps = append(steps, Step{Kind: DoDrop})
+		case d.Asked == epoch:
+			// The transfer was over, and the copy is gone by nobody's word: a person may have
+			// let it run meanwhile. Then its disk is the newest. A source that asks for
+			// Release has the guest and its disk; here nobody has said so.
+			steps = append(steps, Step{Kind: DoLeave})
 		}
 		n.Dropped = epoch
 		steps = append(steps, Step{Write, n})

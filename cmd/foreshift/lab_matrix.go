@@ -15,7 +15,7 @@ import (
 // labMatrixCommand breaks one thing at one step of a move on real hypervisors, for
 // every thing and every step.
 func labMatrixCommand(at *place) *cobra.Command {
-	var rounds, split, control int
+	var played, rounds, split, control int
 	var only, table, dir, results string
 	var list, peer, lock bool
 	c := &cobra.Command{Use: "matrix", Short: "Break one thing at each step of a move, on real hypervisors, and see what becomes of the VM", Args: cobra.NoArgs,
@@ -39,7 +39,7 @@ func labMatrixCommand(at *place) *cobra.Command {
 				}
 				return nil
 			}
-			if rounds < 0 || split < 0 || control < 0 {
+			if played < 0 || rounds < 0 || split < 0 || control < 0 {
 				return usageError{errors.New("rounds are counted from 0")}
 			}
 			f, err := start(c.Context(), lab.Config{Dir: dir, Lock: lock, IdleLock: peer && !lock, Progress: say})
@@ -47,7 +47,7 @@ func labMatrixCommand(at *place) *cobra.Command {
 				return err
 			}
 			defer func() { err = errors.Join(err, f.Stop(context.WithoutCancel(c.Context()))) }()
-			rep, err := f.PlayAll(c.Context(), cells, rounds, split, control, say)
+			rep, err := f.PlayAll(c.Context(), cells, played, rounds, split, control, say)
 			if results != "" {
 				err = errors.Join(err, gather(results, &rep))
 			}
@@ -70,6 +70,7 @@ func labMatrixCommand(at *place) *cobra.Command {
 		}}
 	f := c.Flags()
 	f.IntVar(&rounds, "rounds", 3, "rounds of each cell of the matrix")
+	f.IntVar(&played, "played", 0, "rounds of each cell that were played before: those of now strike the steps that come after")
 	f.IntVar(&split, "split", 5, "rounds of each of the faults that split a VM in two under plain peer-to-peer migration")
 	f.IntVar(&control, "control", 2, "rounds of the control: the same on plain peer-to-peer migration, where two copies are expected")
 	f.StringVar(&only, "only", "", "regular expression: play the cells whose names match")

@@ -16,6 +16,7 @@ import (
 type Suite struct {
 	Cells   []Cell
 	Rounds  int // of each cell
+	Played  int // rounds played before: those of now strike the steps that come after
 	Control int // rounds of each control; 0 none
 	Say     func(string)
 	// Each is called after every round; may be nil.
@@ -59,7 +60,7 @@ func (f *Fleet) Play(ctx context.Context, s Suite) (rep Report, err error) {
 	if say == nil {
 		say = func(string) {}
 	}
-	for round := 1; round <= s.Rounds; round++ {
+	for round := s.Played + 1; round <= s.Played+s.Rounds; round++ {
 		for _, c := range s.Cells {
 			var res Result
 			for try := 1; try <= attempts && !res.Struck; try++ {
@@ -217,8 +218,8 @@ func (r Report) Table(w io.Writer) error {
 }
 
 // PlayAll plays cells of the matrix and of the split-brain faults, each so many
-// rounds, and the control.
-func (f *Fleet) PlayAll(ctx context.Context, cells []Cell, rounds, split, control int, say func(string)) (Report, error) {
+// rounds, and the control; so many were played before.
+func (f *Fleet) PlayAll(ctx context.Context, cells []Cell, played, rounds, split, control int, say func(string)) (Report, error) {
 	var plain, splits []Cell
 	for _, c := range cells {
 		if strings.HasPrefix(c.Name, "split: ") {
@@ -227,11 +228,11 @@ func (f *Fleet) PlayAll(ctx context.Context, cells []Cell, rounds, split, contro
 			plain = append(plain, c)
 		}
 	}
-	rep, err := f.Play(ctx, Suite{Cells: plain, Rounds: rounds, Say: say})
+	rep, err := f.Play(ctx, Suite{Cells: plain, Played: played, Rounds: rounds, Say: say})
 	if err != nil {
 		return rep, err
 	}
-	more, err := f.Play(ctx, Suite{Cells: splits, Rounds: split, Control: control, Say: say})
+	more, err := f.Play(ctx, Suite{Cells: splits, Played: played, Rounds: split, Control: control, Say: say})
 	rep.Join(more)
 	return rep, err
 }
