@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,7 +19,9 @@ const (
 	workPerTick = 100 * time.Millisecond // of what has been loaded, in the decider's goroutine
 	mostRecent  = 50_000                 // messages of METRICS kept while partitions are loaded
 	lastLimit   = 20 * time.Second       // for what is saved at the end
-	reloadPause = time.Second
+	reloadPause = time.Second            // after a load that failed; doubled each time
+	mostTries   = 5                      // of a snapshot that the bus does not give in time
+	mostLoads   = 2                      // at a time of what it takes to go on: each holds samples in memory
 )
 
 func partName(p int) string { return fmt.Sprintf("forecaster.part.%d", p) }
@@ -43,6 +46,7 @@ type held struct {
 	todo   chan func() // from the loaders, for the decider's goroutine
 	recent []streams.Event
 	busy   int    // partitions being loaded
+	loads  int    // that have not read what it takes to go on yet
 	at     uint64 // sequence of METRICS applied last
 	stored chan struct{}
 	next   int // partition whose snapshot may be due next
@@ -61,7 +65,9 @@ type partWork struct {
 	stage      loadStage
 	generation int       // of the load; one that is late counts for nothing
 	part       *Part     // loaded, not yet taken by the models
+	load       *load     // under way
 	again      time.Time // not before, after a failure
+	tries      int       // loads that failed, one after the other
 	saved      time.Time
 	asked      time.Time
 }
@@ -130,8 +136,14 @@ func (h *held) deliver() {
 	}
 }
 
-// settle compares what is here with what should be.
+// settle compares what is here with what should be. While our own session has lapsed all
+// of it stays, and follows the history as a standby does: on a machine that is too busy
+// to renew a lease in time, loading everything anew would make it busier still.
 func (h *held) settle(v streams.ShareView) {
+	if v.Lapsed {
+		h.SetLeases([schemas.Partitions]uint64{})
+		return
+	}
 	var wanted []int
 	var leases [schemas.Partitions]uint64
 	now := time.Now()
@@ -161,18 +173,22 @@ func (h *held) settle(v streams.ShareView) {
 		}
 		h.sharing.SetReady(p, w.stage >= ready)
 	}
-	if len(wanted) > 0 {
+	if len(wanted) > 0 && h.loads < mostLoads {
 		h.load(wanted)
 	}
 }
 
-// abandon forgets a partition, and a load of it under way.
+// abandon forgets a partition, and a load of it under way, which ends when nobody wants
+// anything of it any more.
 func (h *held) abandon(p int) {
 	w := &h.parts[p]
 	if w.stage == asked {
 		h.unbusy()
 	}
-	h.parts[p] = partWork{generation: w.generation + 1, again: w.again}
+	if w.load != nil {
+		w.load.release()
+	}
+	h.parts[p] = partWork{generation: w.generation + 1, again: w.again, tries: w.tries}
 	h.Drop(p)
 	h.stats.dropped++
 }
@@ -183,16 +199,31 @@ func (h *held) unbusy() {
 	}
 }
 
+// postpone abandons partitions that could not be loaded, and has them tried again later.
+func (h *held) postpone(parts []int) {
+	for _, p := range parts {
+		w := &h.parts[p]
+		w.again = time.Now().Add(reloadPause << min(w.tries, mostTries))
+		w.tries++
+		h.abandon(p)
+		h.stats.failed++
+	}
+}
+
 // load has partitions loaded in the background.
 func (h *held) load(parts []int) {
-	l := &load{bus: h.bus, cfg: h.cfg, log: h.log, parts: parts, begun: time.Now()}
+	ctx, cancel := context.WithCancel(h.ctx)
+	l := &load{bus: h.bus, cfg: h.cfg, log: h.log, parts: parts, begun: time.Now(), patient: map[int]bool{}, cancel: cancel, wanted: len(parts)}
 	generation := map[int]int{}
 	for _, p := range parts {
+		w := &h.parts[p]
 		h.Follow(p)
-		h.parts[p].stage, h.parts[p].asked = asked, l.begun
-		generation[p] = h.parts[p].generation
+		w.stage, w.asked, w.load = asked, l.begun, l
+		l.patient[p] = w.tries < mostTries
+		generation[p] = w.generation
 		h.busy++
 	}
+	h.loads++
 	mine := func(stage loadStage) (out []int) { // those of the load that still count
 		for _, p := range parts {
 			if h.parts[p].generation == generation[p] && h.parts[p].stage >= stage {
@@ -202,21 +233,23 @@ func (h *held) load(parts []int) {
 		return out
 	}
 	h.work.Go(func() {
-		if err := l.newest(h.ctx); err != nil {
-			if h.ctx.Err() == nil {
+		defer cancel()
+		if err := l.newest(ctx); err != nil {
+			if ctx.Err() == nil {
 				h.log.Warn("partitions not loaded; trying again", "partitions", len(parts), "err", err)
 			}
 			h.later(func() {
-				h.stats.failed++
-				for _, p := range mine(asked) {
-					h.parts[p].again = time.Now().Add(reloadPause)
-					h.abandon(p)
-				}
+				h.loads--
+				h.postpone(mine(asked))
 			})
 			return
 		}
-		h.later(func() { h.loaded(l, mine(asked)) })
-		if err := l.older(h.ctx, func(events []streams.Event) {
+		h.later(func() {
+			h.loads--
+			h.postpone(intersect(l.late, mine(asked)))
+			h.loaded(l, mine(asked))
+		})
+		if err := l.older(ctx, func(events []streams.Event) {
 			h.later(func() {
 				of := partMask(mine(ready))
 				for _, e := range events {
@@ -225,12 +258,13 @@ func (h *held) load(parts []int) {
 					}
 				}
 			})
-		}); err != nil && h.ctx.Err() == nil {
+		}); err != nil && ctx.Err() == nil {
 			// The windows stay short until the next start; the history goes on.
 			h.log.Warn("older history not read", "partitions", len(parts), "err", err)
 		}
 		h.later(func() {
 			for _, p := range mine(ready) {
+				h.parts[p].load = nil
 				h.parts[p].filled(h, p)
 			}
 			h.stats.fillTook = time.Since(l.begun)
@@ -268,6 +302,12 @@ func (h *held) later(f func()) {
 	}
 }
 
+// intersect keeps those of a that are in b.
+func intersect(a, b []int) []int {
+	in := partMask(b)
+	return slices.DeleteFunc(slices.Clone(a), func(p int) bool { return !in[p] })
+}
+
 func partMask(parts []int) (m [schemas.Partitions]bool) {
 	for _, p := range parts {
 		m[p] = true
@@ -303,7 +343,7 @@ func (h *held) loaded(l *load, parts []int) {
 	}
 	for _, p := range parts {
 		h.Live(p, max(l.upTo, h.at))
-		h.parts[p].stage, h.parts[p].part = ready, l.state[p]
+		h.parts[p].stage, h.parts[p].part, h.parts[p].tries = ready, l.state[p], 0
 		h.unbusy()
 		h.stats.loads++
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/foreshift/foreshift/forecaster/window"
 	"github.com/foreshift/foreshift/schemas"
 	"github.com/foreshift/foreshift/streams"
+	"github.com/nats-io/nats.go"
 )
 
 // load reads what a new owner of some partitions needs: first what it takes to go on,
@@ -25,6 +26,11 @@ type load struct {
 	log   *slog.Logger
 	parts []int
 	begun time.Time
+
+	patient map[int]bool // by partition: one whose snapshot does not come in time is tried again
+	late    []int        // those
+	cancel  context.CancelFunc
+	wanted  int // partitions that somebody still waits for; of the decider's goroutine
 
 	state   map[int]*Part
 	steps   []streams.Event // the newest, in order
@@ -56,8 +62,13 @@ func (l *load) newest(ctx context.Context) error {
 	}
 	for _, p := range l.parts {
 		part, err := l.snapshot(ctx, p)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		if err != nil {
-			return err
+			l.log.Warn("snapshot not read in time; trying again", "snapshot", partName(p), "err", err)
+			l.late = append(l.late, p)
+			continue
 		}
 		if part != nil {
 			closed[p] = max(closed[p], part.Closed)
@@ -124,14 +135,23 @@ func (l *load) input(since time.Duration) streams.Input {
 	return in
 }
 
-// snapshot reads a partition's, nil when there is none that can be used.
+// release says that one of the partitions is not wanted any more.
+func (l *load) release() {
+	if l.wanted--; l.wanted == 0 {
+		l.cancel()
+	}
+}
+
+// snapshot reads a partition's, nil when there is none that can be used. One that the bus
+// does not give in time is an error as long as there is hope: what it holds is learnt in
+// days.
 func (l *load) snapshot(ctx context.Context, p int) (*Part, error) {
 	b, _, err := l.bus.Snapshot(ctx, partName(p))
 	switch {
 	case errors.Is(err, streams.ErrNotFound):
 		return nil, nil
-	case ctx.Err() != nil:
-		return nil, ctx.Err()
+	case l.patient[p] && tooSlow(err):
+		return nil, err
 	case err == nil:
 		var part *Part
 		if part, err = DecodePart(b, int64(l.cfg.Base)); err == nil {
@@ -140,6 +160,12 @@ func (l *load) snapshot(ctx context.Context, p int) (*Part, error) {
 	}
 	l.log.Warn("snapshot not usable; its VMs are learnt anew from their windows", "snapshot", partName(p), "err", err)
 	return nil, nil
+}
+
+// tooSlow tells a time-out, of whichever layer.
+func tooSlow(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || errors.As(err, &t) && t.Timeout()
 }
 
 // fillChunk is how many messages are handed over at once.

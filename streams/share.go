@@ -134,6 +134,9 @@ type ShareView struct {
 	Mine    []bool   // parts that should be here
 	Wanted  []bool   // held here, and another that should have them is ready
 	Members int
+	// Lapsed says that our own session may have run out: nothing is held then, and
+	// nothing is known of what should be here.
+	Lapsed bool
 }
 
 // View tells what is held here and what should be.
@@ -146,6 +149,7 @@ func (s *Share) View() ShareView {
 	v.Members = len(alive)
 	owners := Divide(s.group, alive, s.parts)
 	held := now.Before(s.until)
+	v.Lapsed = !held
 	for p, c := range s.claims {
 		v.Mine[p] = owners[p] == s.id
 		if c.holder != s.id || c.won == 0 {
