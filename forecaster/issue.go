@@ -370,12 +370,12 @@ func widen(d schemas.Dist, by float32) {
 	}
 }
 
-// bound keeps quantiles within what a message may carry, whatever a trend makes of
-// them.
-func bound(d schemas.Dist) {
+// bound keeps quantiles below what can come, whatever a trend or little knowledge makes
+// of them.
+func bound(d schemas.Dist, most float32) {
 	for i, v := range d.Q {
-		if v > 2*mostDemand {
-			d.Q[i] = 2 * mostDemand
+		if v > most {
+			d.Q[i] = most
 		}
 	}
 }

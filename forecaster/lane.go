@@ -87,9 +87,11 @@ func (l *lane) refit(d *Decider, now schemas.Step) {
 	}
 }
 
-// limit is the demand of a VM above which it goes unserved, 0 when its allocation
-// names none: nothing but CPU and memory is allocated.
-func (l *lane) limit(d *Decider, v *window.VM) float32 {
+// overAlloc is how far above its allocation a VM may be measured, by errors of speed.
+const overAlloc = 1.05
+
+// alloc is what is allocated to a VM, 0 when nobody says: nothing but CPU and memory is.
+func (l *lane) alloc(v *window.VM) float32 {
 	alloc := schemas.NaN()
 	switch l.r {
 	case schemas.CPU:
@@ -97,10 +99,31 @@ func (l *lane) limit(d *Decider, v *window.VM) float32 {
 	case schemas.Memory:
 		alloc = v.AllocMem
 	}
-	if !(alloc > 0) || alloc-alloc != 0 {
+	if !(alloc > 0 && alloc < mostDemand) {
 		return 0
 	}
-	return alloc * float32(d.cfg.LimitRatio)
+	return alloc
+}
+
+// most is what a VM can demand at most: no more than its allocation, as long as it did
+// not lately. Without one it is what a message may carry.
+func (l *lane) most(w *window.View, v *window.VM) float32 {
+	most := overAlloc * l.alloc(v)
+	if most == 0 {
+		return 2 * mostDemand
+	}
+	for i := max(0, w.N-12); i < w.N; i++ {
+		if y := w.At(l.r, i); y > most {
+			most = y
+		}
+	}
+	return most
+}
+
+// limit is the demand of a VM above which it goes unserved, 0 when its allocation
+// names none.
+func (l *lane) limit(d *Decider, v *window.VM) float32 {
+	return l.alloc(v) * float32(d.cfg.LimitRatio)
 }
 
 // school is how many lessons the window that a VM comes with is worth: a week's.
@@ -162,7 +185,8 @@ func (l *lane) forecast(d *Decider, batches []*batch) {
 				b.chances[i].wide[l.r] = true
 				widen(q, by)
 			}
-			bound(q)
+			w := v.W.View()
+			bound(q, l.most(&w, v))
 		}
 	}
 }

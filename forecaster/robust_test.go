@@ -342,3 +342,39 @@ func FuzzDecider(f *testing.F) {
 		}
 	})
 }
+
+// A VM cannot use more than it is allocated, however little is known of it; unless it is
+// measured to, as where the speed of its host is not what was declared.
+func TestForecastsStayWithinTheAllocation(t *testing.T) {
+	for name, c := range map[string]struct{ cpu, most float32 }{
+		"young and busy":         {1900, overAlloc * 2000},
+		"measured above its own": {3000, 3000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, Config{})
+			now := firstStep + 200
+			w.backfill(4, firstStep, now)
+			highest := float32(0)
+			for k := schemas.Step(0); k < 4; k++ {
+				w.live(4, now+k, nil)
+				for m := range 5 {
+					w.row(9, (now+k).Start(base)+schemas.Time(m+1)*60e9-1, c.cpu, 3.9e9, 0)
+				}
+				for _, f := range of[*schemas.Forecasts](w.drain(w.afterGrace(now + k))) {
+					for i, v := range f.VM {
+						if v != vmID(9) {
+							continue
+						}
+						highest = max(highest, slices.Max(f.Dist(i, schemas.CPU).Q))
+						if q := slices.Max(f.Dist(i, schemas.Memory).Q); q > overAlloc*4e9 {
+							t.Errorf("step %d: %.3g bytes of 4e9", k, q)
+						}
+					}
+				}
+			}
+			if highest > c.most || highest < c.cpu {
+				t.Errorf("up to %v mCPU of 2000 where it asks for %v, want at most %v", highest, c.cpu, c.most)
+			}
+		})
+	}
+}
