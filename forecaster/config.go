@@ -19,7 +19,7 @@ type Config struct {
 	// LimitRatio is the share of its allocation a VM may use of CPU and memory before
 	// its demand counts as unserved; default .95.
 	LimitRatio float64
-	MaxVMs     int // default 20000: about 3 GB of windows and models
+	MaxVMs     int // default 20000: about 4 GB of windows, models and garbage
 	// Workers is how many goroutines work on a step; what comes out does not depend on
 	// it. Default: one a processor, at most one a resource.
 	Workers int

@@ -69,7 +69,7 @@ func serviceCommand(at *place, name string, o *serviceOptions) *cobra.Command {
 	}
 	if name == "forecaster" {
 		f.DurationVar(&o.snapshot, "snapshot-every", 0, "how often what was learnt of a partition is stored (default: an hour of base steps, at least 1m)")
-		f.IntVar(&o.maxVMs, "max-vms", 20000, "most VMs of this instance: its share of the fleet, about 175 KB each")
+		f.IntVar(&o.maxVMs, "max-vms", 20000, "most VMs of this instance: its share of the fleet, about 210 KB each")
 	}
 	if name == "actuator" {
 		f.StringVar(&o.host, "host", "", "id of the host, as its agent reports it (required)")
