@@ -31,9 +31,13 @@ func onLab(t *testing.T) context.Context {
 }
 
 // upLab brings a lab up for one test and takes it down after it.
-func upLab(t *testing.T, ctx context.Context) *Lab {
+func upLab(t *testing.T, ctx context.Context, change ...func(*Config)) *Lab {
 	t.Helper()
-	l, err := Up(ctx, Config{Dir: filepath.Join(t.TempDir(), "lab"), Progress: func(s string) { t.Log(s) }})
+	c := Config{Dir: filepath.Join(t.TempDir(), "lab"), Progress: func(s string) { t.Log(s) }}
+	for _, f := range change {
+		f(&c)
+	}
+	l, err := Up(ctx, c)
 	if err != nil {
 		t.Fatal(err)
 	}
