@@ -65,7 +65,7 @@ var specs = []Spec{
 	{KindOutcome, 1, 1, JSON, "how a move ended", func() Message { return new(Outcome) }},
 	{KindEffect, 1, 0, JSON, "what a move achieved", func() Message { return new(Effect) }},
 	{KindPlan, 1, 3, JSON, "one decision of the placer, with all it declined", func() Message { return new(Plan) }},
-	{KindAct, 1, 2, JSON, "a signed word of an operator", func() Message { return new(Act) }},
+	{KindAct, 1, 3, JSON, "a signed word of an operator", func() Message { return new(Act) }},
 	{KindAudit, 1, 0, JSON, "one link of the audit chain", func() Message { return new(Audit) }},
 	{KindDeadLetter, 1, 0, JSON, "a message that could not be used", func() Message { return new(DeadLetter) }},
 	{KindHostEntry, 1, 0, JSON, "a host by its id", func() Message { return new(HostEntry) }},

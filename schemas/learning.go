@@ -40,17 +40,23 @@ type Range struct {
 	High float64 `json:"high" jsonschema_description:"in the unit of the setting"`
 }
 
-// Evidence is why a setting of the policy was changed: what the fleet would have lost
-// under another value, in shadow, on the same demand.
-type Evidence struct {
+// Changed is one setting of the policy, before and after.
+type Changed struct {
 	Setting string  `json:"setting" jsonschema_description:"which one, as in the policy"`
 	From    float64 `json:"from" jsonschema_description:"value before, in the unit of the setting"`
 	To      float64 `json:"to" jsonschema_description:"value after, in the unit of the setting"`
 	Tried   float64 `json:"tried" jsonschema_description:"value tried in shadow, in the unit of the setting"`
-	Saved   float64 `json:"saved_core_seconds" jsonschema_description:"core-seconds a day that the tried value would have saved, moves paid for"`
-	Low     float64 `json:"saved_low_core_seconds" jsonschema_description:"5 % bound"`
-	High    float64 `json:"saved_high_core_seconds" jsonschema_description:"95 % bound"`
-	Samples int     `json:"samples" jsonschema_description:"count of days and placements compared"`
+}
+
+// Evidence is why settings of the policy were changed: what the fleet would have lost
+// under other values, in shadow, on the same demand.
+type Evidence struct {
+	Changed
+	With    []Changed `json:"with,omitempty" jsonschema_description:"settings that were changed together with it"`
+	Saved   float64   `json:"saved_core_seconds" jsonschema_description:"core-seconds a day that the tried values are expected to have saved, moves paid for"`
+	Low     float64   `json:"saved_low_core_seconds" jsonschema_description:"5 % bound"`
+	High    float64   `json:"saved_high_core_seconds" jsonschema_description:"95 % bound"`
+	Samples int       `json:"samples" jsonschema_description:"count of days compared"`
 }
 
 func (p *Plain) check(c *check) {
@@ -93,14 +99,22 @@ func (r *Rung) check(c *check) {
 	c.optWhen("fell", r.Fell)
 }
 
+func (m *Changed) check(c *check) {
+	c.given("setting", m.Setting, MaxName)
+	finite(c, "from", m.From)
+	finite(c, "to", m.To)
+	finite(c, "tried", m.Tried)
+}
+
 func (e *Evidence) check(c *check) {
-	c.given("setting", e.Setting, MaxName)
-	for _, f := range [...]struct {
-		name string
-		x    float64
-	}{{"from", e.From}, {"to", e.To}, {"tried", e.Tried}, {"saved_core_seconds", e.Saved}, {"saved_low_core_seconds", e.Low}, {"saved_high_core_seconds", e.High}} {
-		finite(c, f.name, f.x)
+	e.Changed.check(c)
+	c.count("with", len(e.With), maxSmallList)
+	for i := range e.With {
+		c.under("with", e.With[i].check)
 	}
+	finite(c, "saved_core_seconds", e.Saved)
+	finite(c, "saved_low_core_seconds", e.Low)
+	finite(c, "saved_high_core_seconds", e.High)
 	if e.Low > e.High {
 		c.fail("saved_low_core_seconds", "%v is above the high bound %v", e.Low, e.High)
 	}

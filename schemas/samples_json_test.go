@@ -126,7 +126,7 @@ func sampleOf(k Kind) Message {
 	case KindAct:
 		return &Act{ID: "a-1", Act: ActPolicy, By: "alice", Time: at, Why: "wider budgets for the weekend", VM: vmOf(1), Host: "host-1", Plan: "p-20260314-1",
 			Command: "c-1", Mode: ModeApprove, RunsAt: "host-2", Policy: samplePolicy(), Version: 2,
-			Evidence: &Evidence{Setting: "trigger_ratio", From: .3, To: .33, Tried: .45, Saved: 900.5, Low: 100, High: 1700, Samples: 56}}
+			Evidence: &Evidence{Changed: Changed{Setting: "trigger_ratio", From: .3, To: .33, Tried: .45}, With: []Changed{{"hold_steps", 1, 2, 2}}, Saved: 900.5, Low: 100, High: 1700, Samples: 56}}
 	case KindAudit:
 		return &Audit{Stream: "MIGRATIONS", Sequence: 42, Subject: "migrations.x.command.a.b", Time: at, Header: map[string][]string{"Nats-Msg-Id": {"c-1"}, "X": {"1", "2"}},
 			Payload: []byte(`{"id":"c-1"}`), Previous: hash64, Hash: hash64}

@@ -163,7 +163,7 @@ func (o *backtestFlags) history(ctx context.Context, at *place) (*replay.History
 func (o *backtestFlags) runLearn(c *cobra.Command, h *replay.History, begun float64) error {
 	bar := newBar(c.ErrOrStderr())
 	o.Progress = bar.show
-	res, err := replay.Learn(c.Context(), h, o.Options, replay.LearnOptions{Every: schemas.StepsPerDay / 4, Window: 28, Start: replay.BadStarts()})
+	res, err := replay.Learn(c.Context(), h, o.Options, replay.BadStarts())
 	bar.end()
 	if err != nil {
 		return err

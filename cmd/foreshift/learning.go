@@ -303,8 +303,15 @@ func (p *place) learningHistory(c *cobra.Command) error {
 		case ch.Rollback:
 			what = fmt.Sprintf("back to version %d", a.Version)
 		case x != nil:
-			what = fmt.Sprintf("%s from %.4g to %.4g", x.Setting, x.From, x.To)
-			why = fmt.Sprintf("%.4g would have saved %.3g core-s a day (%.3g to %.3g) in %d comparisons", x.Tried, x.Saved, x.Low, x.High, x.Samples)
+			what, why = "", ""
+			for i, m := range append([]schemas.Changed{x.Changed}, x.With...) {
+				if i > 0 {
+					what, why = what+", ", why+" and "
+				}
+				what += fmt.Sprintf("%s from %.4g to %.4g", m.Setting, m.From, m.To)
+				why += fmt.Sprintf("%.4g", m.Tried)
+			}
+			why += fmt.Sprintf(" would have saved %.3g core-s a day (%.3g to %.3g) in %d days", x.Saved, x.Low, x.High, x.Samples)
 		}
 		out = append(out, ch)
 		rows = append(rows, []string{ch.Time.Std().Format(time.RFC3339), a.By, fmt.Sprint(ch.Version), what, why})

@@ -29,10 +29,11 @@ type VM struct {
 type History struct {
 	Name     string
 	VMs      []VM
-	Steps    int       // whole days
-	D        []float32 // VM*Steps + step
-	Filled   int       // values that were missing: the last one stands for them
-	Invented bool      // sizes of VMs are drawn from their names: the file has none
+	Steps    int          // whole days
+	First    schemas.Step // that t = 0 is, where the history is a fleet's own
+	D        []float32    // VM*Steps + step
+	Filled   int          // values that were missing: the last one stands for them
+	Invented bool         // sizes of VMs are drawn from their names: the file has none
 }
 
 // At is the demand of VM v at step t, in cores.

@@ -10,13 +10,6 @@ import (
 	"github.com/foreshift/foreshift/schemas"
 )
 
-// LearnOptions are how settings are learnt on a history.
-type LearnOptions struct {
-	Every  int     // steps from one look at the settings to the next
-	Window int     // looks that a look goes back
-	Start  []Start // from where learning begins
-}
-
 // Start is a place to begin from.
 type Start struct {
 	Name string
@@ -41,8 +34,7 @@ type Learnt struct {
 	Durations [2]float64         `json:"duration_errors"` // median relative error: arithmetic alone, corrected
 }
 
-// Point is where the settings stand after a look, and what has been lost since the one
-// before.
+// Point is where the settings stand after a day, and what was lost in it.
 type Point struct {
 	Day     float64            `json:"day"`
 	Set     map[string]float64 `json:"settings"`
@@ -52,15 +44,16 @@ type Point struct {
 
 // LearnResult is the comparison.
 type LearnResult struct {
-	History string    `json:"history"`
-	U       float64   `json:"u"`
-	Days    int       `json:"days"`
-	Judged  int       `json:"days_judged"`                 // the last ones, on which on and off are compared
-	Tuned   float64   `json:"loss_tuned_core_hours"`       // of the judged days, with the defaults
-	Full    float64   `json:"loss_tuned_whole_core_hours"` // of all
-	Starts  []Learnt  `json:"starts"`
-	CPU     float64   `json:"cpu_s"`
-	Curve   []float64 `json:"loss_tuned_by_look_core_hours"`
+	History    string    `json:"history"`
+	U          float64   `json:"u"`
+	Placements int       `json:"placements"`
+	Days       int       `json:"days"`
+	Judged     int       `json:"days_judged"`                 // the last ones, on which on and off are compared
+	Tuned      float64   `json:"loss_tuned_core_hours"`       // of the judged days, with the defaults
+	Full       float64   `json:"loss_tuned_whole_core_hours"` // of all
+	Starts     []Learnt  `json:"starts"`
+	CPU        float64   `json:"cpu_s"`
+	Curve      []float64 `json:"loss_tuned_by_day_core_hours"`
 }
 
 // movePrice is what a move counts as in the loss, in core-seconds, besides its bytes: what
@@ -77,9 +70,10 @@ func (w *World) loss() float64 {
 
 // Learn plays a history under the predictive policy with settings that are learnt on the
 // way, from each start, and compares with the tuned ones and with leaving them alone.
-// All of them, and the shadows of each, go through the history together: a value tried in
-// shadow has been lived with for as long as the one in force.
-func Learn(ctx context.Context, h *History, opt Options, lo LearnOptions) (*LearnResult, error) {
+// All of them go through the history together, and beside them, once for all starts, every
+// point of the grid in shadow: a value tried has been lived with for as long as the one in
+// force. A look comes after every day, on all days so far.
+func Learn(ctx context.Context, h *History, opt Options, starts []Start) (*LearnResult, error) {
 	if err := opt.Check(); err != nil {
 		return nil, err
 	}
@@ -98,24 +92,29 @@ func Learn(ctx context.Context, h *History, opt Options, lo LearnOptions) (*Lear
 		return nil, fmt.Errorf("backtest: %s is not there: a run without --learn makes it", opt.Forecasts)
 	}
 	defer src.close()
-	l := &learner{ctx: ctx, h: h, f: f, opt: &opt, lo: lo, src: src, total: 2 * (f.End - f.Start)}
+	l := &learner{ctx: ctx, h: h, f: f, opt: &opt, src: src, total: 2 * (f.End - f.Start)}
 	for seed := range opt.Placements {
 		at, _ := Place(h, f, int64(seed+1))
 		l.at = append(l.at, at)
 	}
 	days := (f.End - f.Start) / day
-	res := &LearnResult{History: h.Name, U: opt.U, Days: days, Judged: max(1, days/2)}
+	res := &LearnResult{History: h.Name, U: opt.U, Placements: opt.Placements, Days: days, Judged: max(1, days/2)}
 	tuned, _ := settingsOf("predictive")
-	base := l.begin(Start{Set: tuned}, tuned)
-	var schools []*school
-	for _, s := range lo.Start {
-		schools = append(schools, l.school(s))
+	base := l.begin(Start{}, tuned)
+	p := learnt(tuned)
+	s, why := l.shadows(p)
+	if !why.OK() {
+		return nil, fmt.Errorf("backtest: %s", why)
 	}
-	if err := l.play(base, schools); err != nil {
+	var schools []*school
+	for _, one := range starts {
+		schools = append(schools, l.school(one))
+	}
+	if err := l.play(base, s, schools); err != nil {
 		return nil, err
 	}
 	res.Curve = hours(base.by)
-	from := res.looks(lo.Every, days-res.Judged)
+	from := days - res.Judged
 	res.Full, res.Tuned = sum(res.Curve), sum(res.Curve[from:])
 	for _, s := range schools {
 		res.Starts = append(res.Starts, s.result(from))
@@ -125,37 +124,67 @@ func Learn(ctx context.Context, h *History, opt Options, lo LearnOptions) (*Lear
 	for _, s := range schools {
 		finals = append(finals, l.begin(s.Start, s.on.set))
 	}
-	if err := l.steps(finals, f.Start, f.End); err != nil {
+	if err := l.days(finals, nil); err != nil {
 		return nil, err
 	}
 	for i, r := range finals {
-		r.look()
 		res.Starts[i].Final = sum(hours(r.by))
 	}
 	return res, nil
 }
 
-// looks is how many looks end by a day.
-func (r *LearnResult) looks(every, to int) int { return to * day / every }
+// learnt is the policy of settings, with bounds for learning.
+func learnt(s Settings) policy.Policy {
+	p := s.policy()
+	p.Learning = &schemas.Learning{Settings: true, FixedCosts: s.FixedCosts, Bounds: learning.DefaultBounds()}
+	delete(p.Learning.Bounds, learning.Hold) // the world decides without a hold
+	return p
+}
 
 type learner struct {
 	ctx context.Context
 	h   *History
 	f   Fleet
 	opt *Options
-	lo  LearnOptions
 	src Source
 	at  [][]int32
 
 	done, total int // steps played
 }
 
+// shadows are rides at all points of a grid, and what they have lost so far.
+type shadows struct {
+	grid  learning.Grid
+	rides []*ride
+	days  []learning.Day
+}
+
+func (l *learner) shadows(p policy.Policy) (*shadows, schemas.Reason) {
+	g, why := learning.GridOf(&p)
+	s := &shadows{grid: g}
+	set := settingsIn(&p)
+	for i := range g.Len() {
+		s.rides = append(s.rides, l.begin(Start{}, set.with(g.At(i).Policy(p))))
+	}
+	return s, why
+}
+
+// note adds the last day: what all placements lost in it together, a placement's share.
+// Placements have the same demand, so that a day counts once.
+func (s *shadows) note(at int, missing float64) {
+	d := learning.Day{At: at, Missing: missing}
+	for _, r := range s.rides {
+		d.Lost = append(d.Lost, sum(r.by[len(r.by)-1])/float64(len(r.runs)))
+	}
+	s.days = append(s.days, d)
+}
+
 // ride is one way to set the placer, from all placements.
 type ride struct {
 	set  Settings
 	runs []*run
-	lost []float64   // by run, up to the last look
-	by   [][]float64 // by look and run: core-seconds lost since the look before
+	lost []float64   // by run, up to the end of the last day
+	by   [][]float64 // by day and run: core-seconds lost in it
 }
 
 // begin starts a ride from all placements.
@@ -171,8 +200,8 @@ func (l *learner) begin(s Start, set Settings) *ride {
 	return r
 }
 
-// look notes what was lost since the last look.
-func (r *ride) look() {
+// close notes what was lost since the day before.
+func (r *ride) close() {
 	now := make([]float64, len(r.runs))
 	for i, one := range r.runs {
 		x := one.world.loss()
@@ -189,89 +218,32 @@ func (r *ride) settle(set Settings) {
 	}
 }
 
-// school is one start on its way: as it was, as it learns, and what it tries in shadow.
+// school is one start on its way: as it was, and as it learns.
 type school struct {
 	Start
 	on, off *ride
-	shadow  map[string][2]*ride // by setting: below, above
-	turn    string
 	out     Learnt
 }
 
 func (l *learner) school(s Start) *school {
 	still := s.Set
 	still.FixedCosts = true
-	c := &school{Start: s, on: l.begin(s, s.Set), off: l.begin(s, still), shadow: map[string][2]*ride{}}
-	p := c.policy()
-	for _, name := range learning.Settings() {
-		if _, ok := p.Learning.Bounds[name]; ok {
-			c.shadow[name] = [2]*ride{l.begin(s, s.Set), l.begin(s, s.Set)}
-		}
-	}
-	c.turn, _ = learning.Next(&p, "")
-	c.try()
-	c.out = Learnt{Name: s.Name, From: values(s.Set), Refusals: map[string]int{}, Changes: []schemas.Evidence{}}
-	return c
+	return &school{Start: s, on: l.begin(s, s.Set), off: l.begin(s, still),
+		out: Learnt{Name: s.Name, From: values(s.Set), Refusals: map[string]int{}, Changes: []schemas.Evidence{}}}
 }
 
-// policy is the one in force with the bounds for learning.
-func (c *school) policy() policy.Policy {
-	p := c.on.set.policy()
-	p.Learning = &schemas.Learning{Settings: true, Bounds: learning.DefaultBounds()}
-	delete(p.Learning.Bounds, learning.Hold) // the world decides without a hold
-	return p
-}
-
-// rides are all that go on together.
-func (c *school) rides() []*ride {
-	out := []*ride{c.on, c.off}
-	for _, name := range learning.Settings() {
-		if s, ok := c.shadow[name]; ok {
-			out = append(out, s[:]...)
-		}
-	}
-	return out
-}
-
-// try gives the shadows their values: so far below and above what is in force now.
-func (c *school) try() {
-	p := c.policy()
-	for name, two := range c.shadow {
-		now := learning.Value(&p, name)
-		for i, r := range two {
-			r.settle(c.on.set)
-			for _, v := range learning.Candidates(&p, name, p.Learning.Bounds[name]) {
-				if (v > now) == (i == 1) {
-					r.settle(c.on.set.with(learning.With(p, name, v)))
-				}
-			}
-		}
-	}
-}
-
-// decide changes at most one setting by at most a tenth, on what the last looks have
-// shown. A setting that was changed keeps its turn.
-func (c *school) decide(n, at int, days float64) {
-	p := c.policy()
-	var shadows []learning.Shadow
-	for _, r := range c.shadow[c.turn] {
-		q := r.set.policy()
-		if v := learning.Value(&q, c.turn); v != learning.Value(&p, c.turn) {
-			shadows = append(shadows, shadowOf(v, c.on, r, n, days, 0))
-		}
-	}
-	ch := learning.Decide(p, c.turn, shadows, uint64(at))
+// decide changes the settings on what all days so far have shown.
+func (c *school) decide(s *shadows) {
+	ch := learning.Decide(learnt(c.on.set), s.grid, s.days, nil)
 	if !ch.Reason.OK() {
 		c.out.Refusals[string(ch.Reason.Code)]++
-		c.turn, _ = learning.Next(&p, c.turn)
 		return
 	}
 	c.out.Changes = append(c.out.Changes, ch.Evidence)
 	c.on.settle(c.on.set.with(ch.Policy))
-	c.try()
 }
 
-// result sums up; the looks from the given one on are judged.
+// result sums up; the days from the given one on are judged.
 func (c *school) result(from int) Learnt {
 	on, off := hours(c.on.by), hours(c.off.by)
 	for i := range c.out.Path {
@@ -282,27 +254,34 @@ func (c *school) result(from int) Learnt {
 	return c.out
 }
 
-// play takes the tuned settings and all schools through the history.
-func (l *learner) play(base *ride, schools []*school) error {
-	all := []*ride{base}
+// play takes the tuned settings, the shadows and all schools through the history.
+func (l *learner) play(base *ride, s *shadows, schools []*school) error {
+	all := append([]*ride{base}, s.rides...)
 	for _, c := range schools {
-		all = append(all, c.rides()...)
+		all = append(all, c.on, c.off)
 	}
-	looks := (l.f.End - l.f.Start) / l.lo.Every
-	days := float64(l.lo.Every) / day
-	for k := range looks {
-		from := l.f.Start + k*l.lo.Every
-		if err := l.steps(all, from, from+l.lo.Every); err != nil {
+	return l.days(all, func(n int) {
+		s.note(n, 0)
+		for _, c := range schools {
+			c.decide(s)
+			c.out.Path = append(c.out.Path, Point{Day: float64(n), Set: values(c.on.set)})
+		}
+	})
+}
+
+// days plays rides from beginning to end and closes every day of theirs; then is called
+// after each with the number of those closed.
+func (l *learner) days(rides []*ride, then func(n int)) error {
+	for k := range (l.f.End - l.f.Start) / day {
+		from := l.f.Start + k*day
+		if err := l.steps(rides, from, from+day); err != nil {
 			return err
 		}
-		for _, r := range all {
-			r.look()
+		for _, r := range rides {
+			r.close()
 		}
-		for _, c := range schools {
-			if k+1 >= l.lo.Window && k+1 < looks {
-				c.decide(l.lo.Window, k, days)
-			}
-			c.out.Path = append(c.out.Path, Point{Day: days * float64(k+1), Set: values(c.on.set)})
+		if then != nil {
+			then(k + 1)
 		}
 	}
 	return nil
@@ -336,7 +315,7 @@ func (l *learner) steps(rides []*ride, from, to int) error {
 	return nil
 }
 
-// hours sums the losses of all placements by look, in core-hours.
+// hours sums the losses of all placements by day, in core-hours.
 func hours(by [][]float64) []float64 {
 	out := make([]float64, len(by))
 	for i, x := range by {

@@ -62,13 +62,13 @@ func foretold(t *testing.T, h *History) string {
 // a third of the speed to the truth.
 func TestLearnFromBadStarts(t *testing.T) {
 	h := bursty()
-	opt := Options{U: .92, Hosts: 3, Placements: 3, Model: "empirical", Workers: 1, Forecasts: foretold(t, h)}
+	opt := Options{U: .92, Hosts: 3, Placements: 2, Model: "empirical", Workers: 1, Forecasts: foretold(t, h)}
 	var done, total int
 	opt.Progress = func(d, n int) { done, total = d, n }
 	high, _ := settingsOf("predictive")
 	low := high
 	high.MinBenefit, low.MinBenefit = 3000, 50
-	res, err := Learn(context.Background(), h, opt, LearnOptions{Every: day / 4, Window: 20, Start: []Start{{"too timid", high, 1. / 3}, {"hasty", low, 1. / 3}}})
+	res, err := Learn(context.Background(), h, opt, []Start{{"too timid", high, 1. / 3}, {"hasty", low, 1. / 3}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestLearnFromBadStarts(t *testing.T) {
 	// From far too high the least benefit comes down, and with it what is lost; where no
 	// other value is better for certain, it stays.
 	timid, hasty := &res.Starts[0], &res.Starts[1]
-	if timid.To[learning.MinBenefit] > timid.From[learning.MinBenefit]/2 || timid.Final > .6*timid.Whole || len(timid.Changes) < 5 || timid.Changes[0].Low <= 0 {
+	if timid.To[learning.MinBenefit] > timid.From[learning.MinBenefit]/2 || timid.Final > .6*timid.Whole || len(timid.Changes) < 4 || timid.Changes[0].Low <= 0 {
 		t.Errorf("from too timid: %v to %v, %g core-hours lost after %g, changes %+v", timid.From, timid.To, timid.Final, timid.Whole, timid.Changes)
 	}
 	if hasty.To[learning.MinBenefit] != hasty.From[learning.MinBenefit] || hasty.Refusals[string(schemas.ReasonNotCertain)] == 0 {

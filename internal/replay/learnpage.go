@@ -14,7 +14,7 @@ import (
 // Table writes the result for people.
 func (r *LearnResult) Table(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s, u = %.2f: %d days; loss in core-hours: unserved demand, and %d core-seconds a move and %d a GiB\n", r.History, r.U, r.Days, movePrice, gibPrice)
+	fmt.Fprintf(&b, "%s, u = %.2f: %d days, %d placements; loss in core-hours: unserved demand, and %d core-seconds a move and %d a GiB\n", r.History, r.U, r.Days, r.Placements, movePrice, gibPrice)
 	fmt.Fprintf(&b, "tuned settings: %.1f, of these %.1f in the last %d days\n\n", r.Full, r.Tuned, r.Judged)
 	fmt.Fprintf(&b, "%-12s %-22s %-22s %8s | %9s %9s %9s | %9s %9s %9s\n", "start", "benefit, trigger", "learnt", "changes", "last: off", "on", "/ tuned", "all: off", "learnt", "/ tuned")
 	for i := range r.Starts {
@@ -43,7 +43,7 @@ func (r *LearnResult) HTML() []byte {
 		b.WriteString(html.EscapeString(t.String()))
 	}
 	b.WriteString("</pre>\n")
-	var lost, ratio []chart.Series
+	var lost, benefit, trigger []chart.Series
 	tuned := chart.Series{Name: "tuned"}
 	acc := 0.0
 	for d, x := range r.Curve {
@@ -54,19 +54,21 @@ func (r *LearnResult) HTML() []byte {
 	for i := range r.Starts {
 		s := &r.Starts[i]
 		on, off := chart.Series{Name: s.Name + ", learning"}, chart.Series{Name: s.Name + ", as it was"}
-		set := chart.Series{Name: s.Name}
+		set, share := chart.Series{Name: s.Name}, chart.Series{Name: s.Name}
 		a, c := 0.0, 0.0
 		for _, p := range s.Path {
 			a, c = a+p.LossOn, c+p.LossOff
 			on.X, on.Y = append(on.X, p.Day), append(on.Y, a)
 			off.X, off.Y = append(off.X, p.Day), append(off.Y, c)
 			set.X, set.Y = append(set.X, p.Day), append(set.Y, p.Set[learning.MinBenefit])
+			share.X, share.Y = append(share.X, p.Day), append(share.Y, p.Set[learning.Trigger])
 		}
 		lost = append(lost, on, off)
-		ratio = append(ratio, set)
+		benefit, trigger = append(benefit, set), append(trigger, share)
 	}
 	b.Write(chart.Line(chart.Figure{Title: "Loss so far", Desc: "Core-hours lost up to a day, with learning and without, from each start.", X: chart.Axis{Label: "day"}, Y: chart.Axis{Label: "core-hours"}}, lost))
-	b.Write(chart.Line(chart.Figure{Title: "Least benefit", Desc: "The least benefit of a move, as learnt from each start.", X: chart.Axis{Label: "day"}, Y: chart.Axis{Label: "core-seconds"}}, ratio))
+	b.Write(chart.Line(chart.Figure{Title: "Least benefit", Desc: "The least benefit of a move, as learnt from each start.", X: chart.Axis{Label: "day"}, Y: chart.Axis{Label: "core-seconds"}}, benefit))
+	b.Write(chart.Line(chart.Figure{Title: "Trigger", Desc: "The chance of a shortage from which a host gives VMs away, as learnt from each start.", X: chart.Axis{Label: "day"}, Y: chart.Axis{Label: "share"}}, trigger))
 	b.WriteString("</body></html>\n")
 	return b.Bytes()
 }

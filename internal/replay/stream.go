@@ -80,7 +80,7 @@ func FromSteps(steps []*schemas.Steps, names map[schemas.VMID]string) (*History,
 		used[x.name] = true
 		all = append(all, x)
 	}
-	h := &History{Name: streamName}
+	h := &History{Name: streamName, First: origin}
 	if len(all) == 0 {
 		return nil, errors.New("backtest: the stream holds no CPU demand")
 	}

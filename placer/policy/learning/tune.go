@@ -3,91 +3,43 @@ package learning
 import (
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"slices"
+	"strings"
 
 	"github.com/foreshift/foreshift/placer/policy"
 	"github.com/foreshift/foreshift/schemas"
 )
 
-// Settings that may be learnt, in the order in which they have their turn.
-const (
-	Trigger    = "trigger_ratio"
-	MinBenefit = "min_benefit_core_seconds"
-	Hold       = "hold_steps"
-)
-
-var settings = []string{MinBenefit, Trigger, Hold}
-
-// Settings lists what may be learnt.
-func Settings() []string { return slices.Clone(settings) }
-
-// DefaultBounds are proposed where an operator has set none; nothing is changed without
-// bounds in the policy.
-func DefaultBounds() map[string]schemas.Range {
-	return map[string]schemas.Range{Trigger: {Low: .05, High: .8}, MinBenefit: {Low: 50, High: 3000}, Hold: {Low: 0, High: 6}}
+// Day is what a day would have lost, moves paid for, at each point of a grid, all on the
+// same demand from the same placements.
+type Day struct {
+	At      int       `json:"day"`     // number of the day: of its first step, in days of steps
+	Lost    []float64 `json:"lost"`    // by point, core-seconds
+	Missing float64   `json:"missing"` // share of the input that was missing
 }
 
 const (
-	// biggest is the largest change of a setting at a time.
-	biggest = .1
-	// probe is by how much the values tried in shadow differ: a tenth shows nothing.
-	probe = 2.5
-	// fewestSamples is how many days and placements a comparison needs.
-	fewestSamples = 5
-	// mostMissing is the share of missing input from which data are poor.
+	// surely is by how much a setting changes at a time where the 90 % interval of what that
+	// saves excludes 0, likely where it does not.
+	surely, likely = .6, .25
+	// harm is the share of the loss by which a change must not make it worse but for a chance
+	// of doubt.
+	harm, doubt = .05, .25
+	// worth is the share of the loss that a change is to save at the least.
+	worth = .02
+	// fewestDays is how many days a comparison needs; mostMissing the share of missing input
+	// from which a day is left out.
+	fewestDays  = 5
 	mostMissing = .2
-	resamples   = 1000
+	// typical is what share of the loss another point saves or costs, before anything is known:
+	// what is measured is drawn towards 0 by that. coarse is the least by which differences of
+	// two days are believed to differ, as a share of a day's loss: a few quiet days say little.
+	typical, coarse = .3, .3
+	// kin is how much a neighbour on the grid says of a point, beside its own days.
+	kin = .65
+	// z is the quantile of a 90 % interval.
+	z = 1.645
 )
-
-// Value of a setting in a policy.
-func Value(p *policy.Policy, setting string) float64 {
-	switch setting {
-	case Trigger:
-		return float64(p.Trigger)
-	case MinBenefit:
-		return p.MinBenefit
-	}
-	return float64(p.HoldSteps)
-}
-
-// With is the policy with a setting at a value.
-func With(p policy.Policy, setting string, v float64) policy.Policy {
-	switch setting {
-	case Trigger:
-		p.Trigger = schemas.Ratio(v)
-	case MinBenefit:
-		p.MinBenefit = v
-	case Hold:
-		p.HoldSteps = int(math.Round(v))
-	}
-	return p
-}
-
-// Candidates are the values of a setting to be tried in shadow beside the one in force:
-// one clearly below and one clearly above, inside the bounds.
-func Candidates(p *policy.Policy, setting string, bounds schemas.Range) []float64 {
-	now := Value(p, setting)
-	tries := []float64{now / probe, now * probe}
-	if setting == Hold {
-		tries = []float64{now - 1, now + 1}
-	}
-	var out []float64
-	for _, v := range tries {
-		if v = min(max(v, bounds.Low), bounds.High); math.Abs(v-now) > 1e-9*max(1, now) {
-			out = append(out, v)
-		}
-	}
-	return out
-}
-
-// Shadow is what one value of a setting did beside the one in force: by day and
-// placement, on the same demand, core-seconds lost, moves paid for.
-type Shadow struct {
-	Tried     float64
-	Now, Then []float64 // of the value in force, and of the tried one
-	Missing   float64   // share of the input that was missing
-}
 
 // Change is a proposal, or why there is none.
 type Change struct {
@@ -96,89 +48,170 @@ type Change struct {
 	Reason   schemas.Reason // ok: Policy is to come into force
 }
 
-// Decide looks at the shadows of one setting and proposes at most a tenth in the
-// direction of the better one, when it is certain that it is better.
-func Decide(p policy.Policy, setting string, shadows []Shadow, seed uint64) Change {
+// Decide weighs all days so far and proposes a step towards the point of the grid that is
+// expected to lose least, if a step there is worth it and hardly can do harm. Settings
+// that rest stay as they are.
+func Decide(p policy.Policy, g Grid, days []Day, resting []string) Change {
 	no := func(code schemas.ReasonCode, format string, args ...any) Change {
 		return Change{Policy: p, Reason: schemas.Reason{Code: code, Detail: fmt.Sprintf(format, args...)}}
 	}
-	l := p.Learning
-	if l == nil || l.Bounds == nil {
-		return no(schemas.ReasonNoBounds, "the policy has no bounds for learning")
-	}
-	bounds, ok := l.Bounds[setting]
-	if !ok {
-		return no(schemas.ReasonNoBounds, "the policy has no bounds for %s", setting)
-	}
-	now := Value(&p, setting)
-	if now < bounds.Low || now > bounds.High {
-		return no(schemas.ReasonNoBounds, "%s is at %g, outside its bounds: an operator wanted it so", setting, now)
-	}
-	best := schemas.Evidence{Setting: setting, From: now}
-	for _, s := range shadows {
-		switch n := len(s.Now); {
-		case n != len(s.Then) || n < fewestSamples:
-			return no(schemas.ReasonPoorData, "%d comparable days, %d are needed", min(n, len(s.Then)), fewestSamples)
-		case s.Missing > mostMissing:
-			return no(schemas.ReasonPoorData, "%.0f %% of the input is missing", 100*s.Missing)
-		}
-		e := schemas.Evidence{Setting: setting, From: now, Tried: s.Tried, Samples: len(s.Now)}
-		e.Saved, e.Low, e.High = saved(s.Now, s.Then, seed)
-		if e.Low > 0 && (best.Tried == 0 && best.Samples == 0 || e.Saved > best.Saved) {
-			best = e
+	var good [][]float64
+	for _, d := range days {
+		if d.Missing <= mostMissing && len(d.Lost) == g.Len() {
+			good = append(good, g.smooth(d.Lost))
 		}
 	}
-	if best.Samples == 0 {
-		return no(schemas.ReasonNotCertain, "no value tried for %s is certainly better than %g", setting, now)
+	if len(good) < fewestDays {
+		return no(schemas.ReasonPoorData, "%d days of which enough was measured, %d are needed", len(good), fewestDays)
 	}
-	to := now * (1 + biggest)
-	if best.Tried < now {
-		to = now * (1 - biggest)
-	}
-	if setting == Hold { // steps are whole: one is the least change there is
-		to = now + 1
-		if best.Tried < now {
-			to = now - 1
+	from := PointOf(&p)
+	now := g.read(good, from)
+	best, to := gain{}, from
+	for i := range g.Len() {
+		x := g.At(i)
+		for a, s := range settings {
+			for _, r := range resting {
+				if r == s {
+					x[a] = from[a]
+				}
+			}
+		}
+		if e := weigh(now, g.read(good, x)); e.saved > best.saved {
+			best, to = e, x
 		}
 	}
-	if to = min(max(to, bounds.Low), bounds.High); to == now {
-		return no(schemas.ReasonNoBounds, "%s is at its bound of %g", setting, now)
+	loss := mean(now)
+	if best.saved <= worth*loss {
+		return no(schemas.ReasonNotCertain, "in %d days no other setting is expected to lose %.0f %% less", len(good), 100*worth)
 	}
-	best.To = to
-	return Change{Policy: With(p, setting, to), Evidence: best, Reason: schemas.Reason{Code: schemas.ReasonOK,
-		Detail: fmt.Sprintf("%s from %g to %g: in shadow %g would have saved %.3g core-seconds a day (90 %%: %.3g to %.3g) in %d comparisons", setting, now, to, best.Tried, best.Saved, best.Low, best.High, best.Samples)}}
+	most := likely
+	if best.low() > 0 {
+		most = surely
+	}
+	next := toward(from, to, most)
+	// Between two points a step may be worse than either end.
+	for _, e := range []gain{best, weigh(now, g.read(good, next))} {
+		if chance := e.below(-harm * loss); chance > doubt || e.saved <= 0 {
+			return no(schemas.ReasonNotCertain, "%s would be expected to save %.3g core-seconds a day (90 %%: %.3g to %.3g), and lose more than %.0f %% with a chance of %.2f",
+				told(from, to), e.saved, e.low(), e.high(), 100*harm, chance)
+		}
+	}
+	return change(p, from, next, to, best, len(good))
 }
 
-// saved is the mean difference a day with its 90 % interval, by bootstrap over pairs.
-func saved(now, then []float64, seed uint64) (mean, low, high float64) {
-	n := len(now)
-	diff := make([]float64, n)
-	for i := range diff {
-		diff[i] = now[i] - then[i]
-		mean += diff[i] / float64(n)
-	}
-	rng := rand.New(rand.NewPCG(seed, 0x1ea2))
-	means := make([]float64, resamples)
-	for i := range means {
-		for range n {
-			means[i] += diff[rng.IntN(n)] / float64(n)
+// change is the proposal of a step with its evidence.
+func change(p policy.Policy, from, next, to Point, e gain, days int) Change {
+	ch := Change{Policy: next.Policy(p)}
+	for a, s := range settings {
+		if next[a] == from[a] {
+			continue
 		}
+		m := schemas.Changed{Setting: s, From: from[a], To: next[a], Tried: to[a]}
+		if ch.Evidence.Setting == "" {
+			ch.Evidence.Changed = m
+			continue
+		}
+		ch.Evidence.With = append(ch.Evidence.With, m)
 	}
-	slices.Sort(means)
-	return mean, means[resamples/20], means[resamples-1-resamples/20]
+	ch.Evidence.Saved, ch.Evidence.Low, ch.Evidence.High, ch.Evidence.Samples = e.saved, e.low(), e.high(), days
+	ch.Reason = schemas.Reason{Code: schemas.ReasonOK, Detail: fmt.Sprintf("%s: in shadow %s would have saved %.3g core-seconds a day (90 %%: %.3g to %.3g) in %d days", told(from, next), values(from, to), e.saved, e.low(), e.high(), days)}
+	return ch
 }
 
-// Next is the setting whose turn comes after another's, of those with bounds.
-func Next(p *policy.Policy, after string) (string, bool) {
-	if p.Learning == nil {
-		return "", false
-	}
-	at := slices.Index(settings, after)
-	for i := range settings {
-		s := settings[(at+1+i)%len(settings)]
-		if _, ok := p.Learning.Bounds[s]; ok {
-			return s, true
+// told says what goes where.
+func told(from, to Point) string {
+	var out []string
+	for a, s := range settings {
+		if from[a] != to[a] {
+			out = append(out, fmt.Sprintf("%s from %.4g to %.4g", s, from[a], to[a]))
 		}
 	}
-	return "", false
+	return strings.Join(out, ", ")
+}
+
+// values are those of a point that differ.
+func values(from, to Point) string {
+	var out []string
+	for a := range settings {
+		if from[a] != to[a] {
+			out = append(out, fmt.Sprintf("%.4g", to[a]))
+		}
+	}
+	return strings.Join(out, " and ")
+}
+
+// gain is what is expected to be saved a day, and how well that is known.
+type gain struct{ saved, sd float64 }
+
+func (e gain) low() float64  { return e.saved - z*e.sd }
+func (e gain) high() float64 { return e.saved + z*e.sd }
+
+// below is the chance that less than x is saved.
+func (e gain) below(x float64) float64 {
+	if e.sd <= 0 {
+		if e.saved < x {
+			return 1
+		}
+		return 0
+	}
+	return .5 * math.Erfc((e.saved-x)/(e.sd*math.Sqrt2))
+}
+
+// weigh compares two ways by the days of both: the mean difference, drawn towards 0 as
+// far as it may be luck.
+func weigh(now, then []float64) gain {
+	n, loss := float64(len(now)), mean(now)
+	d, s := 0.0, 0.0
+	for i := range now {
+		d += (now[i] - then[i]) / n
+	}
+	for i := range now {
+		s += (now[i] - then[i] - d) * (now[i] - then[i] - d)
+	}
+	v := s/max(1, n-1)/n + coarse*coarse*loss*loss/n
+	prior := typical * typical * loss * loss
+	if prior == 0 {
+		return gain{}
+	}
+	return gain{d * prior / (prior + v), math.Sqrt(prior * v / (prior + v))}
+}
+
+func mean(x []float64) (m float64) {
+	for _, y := range x {
+		m += y / float64(len(x))
+	}
+	return m
+}
+
+// read is what days lost at a point, on the grid or between.
+func (g *Grid) read(days [][]float64, x Point) []float64 {
+	at := g.shares(x)
+	out := make([]float64, len(days))
+	for d := range days {
+		for _, s := range at {
+			out[d] += s.weight * days[d][s.point]
+		}
+	}
+	return out
+}
+
+// smooth lets neighbours on the grid share what they lost: what sets them apart in a few
+// days is luck for the most part, since a single move done otherwise changes all that
+// follows. Points at an edge, with a neighbour on one side only, and steps in whole
+// numbers, which lie far apart, stay as they are: they would be drawn to one side.
+func (g *Grid) smooth(lost []float64) []float64 {
+	out := slices.Clone(lost)
+	unit := 1
+	for a, axis := range g.axes {
+		n := len(axis)
+		if was := slices.Clone(out); settings[a] != Hold {
+			for i := range out {
+				if k := i / unit % n; k > 0 && k < n-1 {
+					out[i] = (was[i] + kin*(was[i-unit]+was[i+unit])) / (1 + 2*kin)
+				}
+			}
+		}
+		unit *= n
+	}
+	return out
 }
