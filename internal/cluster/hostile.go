@@ -231,7 +231,7 @@ func (p *person) mend(g *guest, fallback *host) *host {
 	}
 	at.bringFile(g)
 	if c := g.at(at); c.state != migration.Running {
-		c.incoming, c.foreign, c.conn, c.spoilt, c.version = false, false, 0, false, g.version
+		c.incoming, c.foreign, c.conn, c.session, c.spoilt, c.version = false, false, 0, 0, false, g.version
 		c.hand, c.seen = true, false
 		g.set(at, migration.Running, "a person starts it")
 	}
