@@ -21,6 +21,7 @@ type Receiver struct {
 	rules  *migration.Rules
 	limits migration.Limits
 	now    func() int64
+	steady func() int64               // ns, by a clock that nobody sets
 	step   func(schemas.VMID, string) // see [Config.Step]
 	left   func(vm schemas.VMID, at string, files []string, why error)
 
@@ -56,7 +57,8 @@ const (
 )
 
 func newReceiver(host Incoming, j *journal, rules *migration.Rules, limits migration.Limits, now func() int64) *Receiver {
-	return &Receiver{host: host, j: j, rules: rules, limits: limits, now: now, seed: maphash.MakeSeed(),
+	born := time.Now()
+	return &Receiver{host: host, j: j, rules: rules, limits: limits, now: now, steady: func() int64 { return int64(time.Since(born)) }, seed: maphash.MakeSeed(),
 		finished: map[schemas.VMID]finishReply{}, proofs: map[schemas.VMID]proof{}, lives: map[schemas.VMID]lifeBase{}}
 }
 
@@ -134,7 +136,7 @@ func (r *Receiver) serve(ctx context.Context, op schemas.Op, t migration.Ticket,
 	}
 	rec := r.j.record(vm)
 	reply.Peer = migration.Peer{Fence: rec.Fence, Released: rec.Released, Resumed: rec.Resumed, Asked: asked}
-	reply.Life = r.life(vm, reply.Seen, asked)
+	reply.Life = r.life(vm, reply.Seen)
 	r.locked(t, o.Peer, &reply)
 	if !why.OK() {
 		reply.Why = why
@@ -279,8 +281,10 @@ func (r *Receiver) forget(vm schemas.VMID) {
 	delete(r.finished, vm)
 }
 
-// life compares with what was seen first.
-func (r *Receiver) life(vm schemas.VMID, s migration.Seen, now int64) migration.LifeSign {
+// life compares with what was seen first, by a clock that nobody sets: one that jumped
+// ahead would have a dead guest run for long.
+func (r *Receiver) life(vm schemas.VMID, s migration.Seen) migration.LifeSign {
+	now := r.steady()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s.Copy != migration.Running {

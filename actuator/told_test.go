@@ -149,3 +149,24 @@ func left(t *testing.T, reg *prometheus.Registry) float64 {
 	}
 	return 0
 }
+
+// TestLifeIsNotOfAClockThatJumps: a guest that says "running" and does nothing shows life
+// when it has done so for a while, and not because the host's clock was set.
+func TestLifeIsNotOfAClockThatJumps(t *testing.T) {
+	now, at := int64(1e18), int64(1e9)
+	r := newReceiver(nil, nil, migration.DefaultRules(), migration.DefaultLimits(), func() int64 { return now })
+	r.steady = func() int64 { return at }
+	seen := migration.Seen{Copy: migration.Running, CPU: 7}
+	var vm schemas.VMID
+	if l := r.life(vm, seen); l != migration.NoLife {
+		t.Fatalf("at once: %s", l)
+	}
+	now, at = now+int64(11*time.Minute), at+int64(time.Second)
+	if l := r.life(vm, seen); l != migration.NoLife {
+		t.Errorf("after a second in which the clock was set 11 minutes ahead: %s", l)
+	}
+	at += int64(steady)
+	if l := r.life(vm, seen); l != migration.LifeSteady {
+		t.Errorf("after a while: %q", l)
+	}
+}

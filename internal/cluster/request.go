@@ -378,7 +378,7 @@ const (
 )
 
 func (a *actuator) life(g *guest, s migration.Seen) migration.LifeSign {
-	base, now := &a.lives[g.index], a.clock()
+	base, now := &a.lives[g.index], a.w.now // not by a clock that is set
 	if s.Copy != migration.Running {
 		*base = lifeBase{}
 		return migration.NoLife
