@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 type simFlags struct {
 	cluster.Options
 	faults string
+	favour string
 	list   bool
 	json   bool
 	limit  time.Duration
@@ -43,7 +45,8 @@ what must happen. docs/SIMULATION.md says what is simulated and what is not.`,
 	f.Uint64Var(&o.First, "first", 1, "the first seed")
 	f.Float64Var(&o.Days, "days", 1, "simulated days of each cluster")
 	f.StringVar(&o.faults, "faults", "all", "kinds of fault: all, none, or a list such as F1,F3")
-	f.StringVar(&o.Without, "without", "", "leave out one `guard`, and stop at the first violation")
+	f.StringVar(&o.favour, "favour", "", "`faults` by name that come far more often, such as kills,hostile; empty: each seed draws its own")
+	f.StringVar(&o.Without, "without", "", "leave out one `guard`, or several by commas, and stop at the first violation")
 	f.StringVar(&o.Kind, "kind", "", "storm: moves come often, without a placer; placer: placers lead; empty: both in turn")
 	f.BoolVar(&o.list, "list-guards", false, "list the guards that can be left out")
 	f.DurationVar(&o.limit, "for", 0, "begin no further cluster after so long; 0: no limit")
@@ -59,8 +62,11 @@ func (o *simFlags) run(c *cobra.Command) (err error) {
 	if o.Options.Faults, err = cluster.ParseFaults(o.faults); err != nil {
 		return usageError{err}
 	}
-	if o.Without != "" {
-		if _, err := cluster.Find(o.Without); err != nil {
+	if o.Options.Favour, err = cluster.ParseFavourites(o.favour); err != nil {
+		return usageError{err}
+	}
+	for _, name := range strings.Split(o.Without, ",") {
+		if _, err := cluster.Find(name); err != nil && o.Without != "" {
 			return usageError{err}
 		}
 	}
@@ -77,7 +83,7 @@ func (o *simFlags) run(c *cobra.Command) (err error) {
 		fmt.Fprintf(out, "Seed %d. %v\n\n%s\nRepeat it: %s\n\n", v.Seed, v.Error(), v.Story, o.repeat(v.Seed))
 	}
 	for _, seed := range res.Regardless {
-		fmt.Fprintf(out, "Seed %d breaks with every guard in its place, too, and proves nothing.\nSee: %s\n\n", seed, o.whole(res.Kind).repeat(seed))
+		fmt.Fprintf(out, "Seed %d breaks with every guard in its place, too, and proves nothing.\nSee: %s\n\n", seed, o.whole(res.Kind, strings.Join(res.Favour, ",")).repeat(seed))
 	}
 	if o.json {
 		b, err := json.Marshal(res)
@@ -100,8 +106,8 @@ func (o *simFlags) run(c *cobra.Command) (err error) {
 }
 
 // whole are the flags that simulate the same with every guard in its place.
-func (o simFlags) whole(kind string) *simFlags {
-	o.Without, o.Kind = "", kind
+func (o simFlags) whole(kind, favour string) *simFlags {
+	o.Without, o.Kind, o.favour = "", kind, favour
 	return &o
 }
 
@@ -110,6 +116,9 @@ func (o *simFlags) repeat(seed uint64) string {
 	s := fmt.Sprintf("foreshift sim --first %d --seeds 1 --days %g --faults %s", seed, o.Days, o.faults)
 	if o.Kind != "" {
 		s += " --kind " + o.Kind
+	}
+	if o.favour != "" {
+		s += " --favour " + o.favour
 	}
 	if o.Without != "" {
 		s += " --without " + o.Without

@@ -35,6 +35,7 @@ type actuator struct {
 	queue    [][]func() // by guest: requests that wait
 	lives    []lifeBase // by guest
 	finished []uint64   // by guest: epoch whose Finish3 was done by this process
+	proofs   []proof    // by guest: of the disk lock, as a destination
 	pulse    migration.Pulse
 	old      bool // the heartbeat being heard was there before
 	switched uint64
@@ -66,6 +67,7 @@ func (a *actuator) start() {
 	a.up, a.stopped = true, 0
 	a.moves, a.leading = make([]*drive, n), 0
 	a.served, a.queue, a.lives, a.finished = make([]bool, n), make([][]func(), n), make([]lifeBase, n), make([]uint64, n)
+	a.proofs = make([]proof, n)
 	a.pulse, a.switched, a.paused, a.heard, a.busy, a.waiting = migration.Pulse{}, 0, false, 0, false, nil
 	a.journal.open()
 	a.began = a.clock()
@@ -245,7 +247,7 @@ func (a *actuator) ruled(x *delivery, c *schemas.Command, g *guest, f migration.
 		a.refuse(x, c, g, f, is.Why)
 	default:
 		a.w.admitted(a, m, &f)
-		r := moveRecord{mark: migration.MarkAccepted, written: f.Now, epoch: m.seq, started: f.Now, f: a.w.factOf(m)}
+		r := moveRecord{mark: migration.MarkAccepted, written: f.Now, epoch: m.seq, started: f.Now, peer: f.Peer, f: a.w.factOf(m)}
 		switch err := a.journal.write(entry{g: g, fence: m.seq, id: c.ID, seq: m.seq, move: &r}); err {
 		case nil:
 		case errDied:
@@ -255,7 +257,7 @@ func (a *actuator) ruled(x *delivery, c *schemas.Command, g *guest, f migration.
 			return
 		}
 		s := migration.Start(m.seq, int64(c.Deadline), f.Now, migration.DefaultLimits())
-		s.MaxDowntime = c.MaxDowntime
+		s.MaxDowntime, s.Peer = c.MaxDowntime, f.Peer
 		a.w.say(a.name, g, "command %s accepted, epoch %d: to %s", c.ID, m.seq, c.Destination)
 		a.lead(g, r, s)
 		a.judged(x, verdict{what: ack})
@@ -282,6 +284,9 @@ func (a *actuator) facts(m *message, c *schemas.Command, g *guest) migration.Fac
 		if seen, err := a.h.look(g); err == nil {
 			f.Source, f.Foreign = seen.Copy, seen.Job
 		}
+	}
+	if f.Peer = a.w.mix.peer; f.Peer {
+		f.Lock = a.h.lockState(a.h.lockd.born)
 	}
 	f.Now = a.clock()
 	return f
@@ -338,7 +343,7 @@ func (a *actuator) record(o *schemas.Outcome, then func(bool)) {
 func (a *actuator) recover(g *guest, r moveRecord) {
 	a.w.say(a.name, g, "move of epoch %d taken up from the journal: %s", r.epoch, r.mark)
 	s := migration.Recover(r.mark, r.epoch, r.unknown, r.written, int64(r.f.c.Deadline)+int64(migration.DefaultLimits().DiskTime(r.copied)), a.clock(), migration.DefaultLimits())
-	if r.outcome != nil {
+	if s.Peer = r.peer; r.outcome != nil {
 		s = s.Decide(r.outcome.Result, r.outcome.Reason)
 	}
 	a.lead(g, r, s)

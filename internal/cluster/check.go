@@ -52,6 +52,7 @@ func (w *world) stored(m *message) {
 		case schemas.ActPause:
 			if m.signer == keyOperator {
 				w.pausedAt = w.now
+				w.hide(c.Act)
 			}
 		case schemas.ActResume:
 			if m.signer == keyOperator {
@@ -134,6 +135,7 @@ func (w *world) admitted(a *actuator, m *message, f *migration.Facts) {
 	is("I9", a.leading >= maxMoves, "beyond the moves that a host may lead at a time")
 	is("I3", g.at(a.h).state != migration.Running, "of a VM that does not run there")
 	is("I3", g.at(a.h).alien, "of a VM that somebody else moves")
+	is("I3", f.Peer && a.h.w.now < a.h.lockd.away, "for libvirt to lead, without a disk lock")
 }
 
 // starts counts a move whose acceptance is on disk.
@@ -167,12 +169,23 @@ func (w *world) fresh(d *drive, v migration.Verb) {
 	}
 }
 
+// leaning looks at a request that only a source that has handed over may put.
+func (w *world) leaning(d *drive, op schemas.Op) {
+	m := d.a.h.disk.flushed.moves[d.g.index]
+	if (op == schemas.OpFinish || op == schemas.OpResume) && m.mark != migration.MarkHanded && !w.without("fsync") {
+		w.violate("I13", d.g, "%s asks for %s(%d), and nothing on its disk says that it has handed the VM over", d.a.name, op, d.s.Epoch)
+	}
+}
+
 // recently is how long ago something may have changed that was just seen otherwise.
 const recently = 10 * time.Second
 
 // reported looks at an outcome that is about to be told.
 func (w *world) reported(d *drive, r schemas.Result) {
 	g, a := d.g, d.a
+	if g.at(a.h).fetched && r != schemas.ResultUnknown {
+		w.violate("I7", g, "epoch %d is told as %s, and its destination still fetches memory", d.s.Epoch, r)
+	}
 	if a.clock()-d.o.Peer.Asked > int64(3*time.Second) || d.resolve != migration.NotResolved || w.now-g.hurt < int64(recently) {
 		return // what it rests on was true when it was seen
 	}
@@ -207,6 +220,7 @@ func (w *world) answering(a *actuator, q *request, k migration.Ask, steps []migr
 	is("I6", acts && now > k.Expires, "after it had expired")
 	is("I6", q.op == schemas.OpPrepare && now > k.Command+int64(migration.DefaultLimits().Late), "long after its command had expired")
 	is("I5", acts && a.journal.record(q.g).Released >= q.epoch, "although it has released that epoch")
+	is("I3", k.Peer && a.proofs[q.g.index].epoch != q.epoch, "for libvirt to lead, and nobody has proven the disk lock")
 	is("I8", q.forged, "although its signature does not hold")
 	is("I8", q.order.Signature != sign(keyPlacer, q.order.Subject, q.order.Payload), "although no placer gave the command inside")
 	is("I8", q.f.c.Destination != a.h.id || q.to != a.h, "although it is not for this host")

@@ -116,38 +116,6 @@ func TestRegressions(t *testing.T) {
 	}
 }
 
-// quick are guards whose absence is found within seconds; the long task has them all.
-var quick = []string{"signature", "unseen", "expiry", "moving", "released-before-take-back", "other-running", "both-hosts", "resume-intent", "fsync"}
-
-// TestAbsenceIsFound leaves out one guard at a time; a seed that breaks with all of them
-// in their place proves nothing, and is an error. FORESHIFT_SIM_GUARDS=all makes it
-// all of them.
-func TestAbsenceIsFound(t *testing.T) {
-	names, seeds := quick, 20
-	if os.Getenv("FORESHIFT_SIM_GUARDS") == "all" {
-		names, seeds = nil, 400
-		for _, g := range Guards() {
-			names = append(names, g.Name)
-		}
-	}
-	for _, name := range names {
-		t.Run(name, func(t *testing.T) {
-			r := simulate(t, Options{First: 1, Seeds: seeds, Days: 1, Faults: all(t), Without: name})
-			if len(r.Regardless) > 0 {
-				t.Errorf("seeds %d break with every guard in its place", r.Regardless)
-			}
-			if len(r.Violations) == 0 {
-				t.Fatalf("%d clusters without guard %s broke nothing", r.Seeds, name)
-			}
-			v := r.Violations[0]
-			t.Logf("seed %d after %d events: %v", v.Seed, r.Counts.Events, v.Error())
-			if v.Story == "" {
-				t.Error("there is no story")
-			}
-		})
-	}
-}
-
 func TestUnknownNames(t *testing.T) {
 	if _, err := ParseFaults("F1,F99"); err == nil {
 		t.Error("F99 is taken for a fault")

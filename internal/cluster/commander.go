@@ -113,6 +113,11 @@ func (b *commander) send(c *schemas.Command, seq uint64) {
 		Expect: &streams.Expect{Filter: streams.RecordOf(c.VM), Seq: seq}}}, func(uint64, failure) {})
 }
 
+// blurt sends a command without a look at what is on its VM's record.
+func (b *commander) blurt(c *schemas.Command) {
+	b.w.publish(&b.process, out{key: keyPlacer, tool: true, Out: streams.Out{Subject: streams.SubjectCommand(c.VM, c.Source, c.Destination), ID: string(c.ID), Msg: c}}, func(uint64, failure) {})
+}
+
 // stray is what a placer or an actuator of another version might do (F13).
 func (b *commander) stray() {
 	w := b.w
@@ -162,6 +167,16 @@ func (b *commander) stray() {
 		h := w.hosts[w.work.IntN(len(w.hosts))]
 		w.nats.durable[h.id].astray = w.now + int64(w.work.between(time.Minute, 5*time.Minute))
 		w.say("another version", nil, "gives the consumer of %s a wrong filter", h.id)
+		if !w.mix.storm {
+			return
+		}
+		for _, o := range w.guests { // and believes that they run elsewhere
+			if o.running() == h && !b.open[o.index] {
+				c := b.command(o, w.other(h), h)
+				c.Destination = w.other(w.byHost[c.Source]).id
+				b.send(c, b.record[o.index])
+			}
+		}
 	case 4: // more commands at once than a host may lead
 		for _, o := range w.guests {
 			if o.running() == src && !b.open[o.index] {

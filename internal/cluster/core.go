@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -91,7 +92,7 @@ type world struct {
 	seed   uint64
 	mix    mix
 	rules  *migration.Rules
-	off    string // the guard that is left out, "" none
+	off    []string // guards that are left out
 	now    int64
 	end    int64
 	n      uint64
@@ -104,8 +105,9 @@ type world struct {
 	calm   bool // no more faults
 	counts Counts
 
-	net, disk, hyper, steps, acts, work dice // chance, by purpose
+	net, disk, hyper, steps, acts, work, chance dice // chance, by purpose
 
+	twists map[string][]twist // by the label of their step
 	nats   *nats
 	links  *network
 	keys   *keyring
@@ -233,7 +235,7 @@ func since(now int64) string {
 }
 
 // without reports whether a guard is left out.
-func (w *world) without(guard string) bool { return w.off != "" && w.off == guard }
+func (w *world) without(guard string) bool { return slices.Contains(w.off, guard) }
 
 // keyOf is what the expectation of a record is kept under.
 func keyOf(filter string) string {

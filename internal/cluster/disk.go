@@ -28,6 +28,7 @@ type moveRecord struct {
 	written int64
 	epoch   uint64
 	unknown bool
+	peer    bool // libvirt leads
 	started int64
 	copied  schemas.Bytes // of disks that go along
 	f       *fact

@@ -28,11 +28,13 @@ type drive struct {
 	saw     int64 // truth: when the question was put whose answer is the newest
 	over    bool
 	ending  bool
+	lockd   int            // life of this host's lock daemon, where libvirt leads
+	there   schemas.Reason // why the destination's lock does not hold any more
 }
 
 // lead starts a drive.
 func (a *actuator) lead(g *guest, r moveRecord, s migration.State) {
-	d := &drive{a: a, g: g, f: r.f, r: r, s: s, started: r.started}
+	d := &drive{a: a, g: g, f: r.f, r: r, s: s, started: r.started, lockd: a.h.lockd.born}
 	if a.moves[g.index] == nil {
 		a.leading++
 	}
@@ -44,6 +46,9 @@ func (a *actuator) lead(g *guest, r moveRecord, s migration.State) {
 
 // meet looks at the destination before anything is done.
 func (d *drive) meet(try int) {
+	if try == 0 && d.s.Stage == migration.Accepted {
+		d.a.w.twisted(d.a, d.f, "accept")
+	}
 	d.ask(migration.Observe, func() {
 		d.o.Did = migration.Did{}
 		if d.o.Destination != migration.Unreachable || d.s.Stage != migration.Accepted || try == 3 || d.abort {
@@ -64,10 +69,11 @@ func (d *drive) turn() {
 		if seen, err := a.h.look(d.g); err != nil {
 			d.o.Source = migration.Unreachable
 		} else {
-			d.o.Source, d.o.Foreign, d.o.Job.Active = seen.Copy, seen.Foreign, seen.Job
+			d.o.PostCopy = seen.PostCopy
+			d.o.Source, d.o.Foreign, d.o.Job.Active = seen.Copy, seen.Foreign, seen.Job || d.s.Peer && d.g.at(a.h).job != nil
 		}
 	}
-	d.o.Fence, d.o.Abort, d.o.Resolve = a.journal.fence(d.g), d.abort, d.resolve
+	d.o.Fence, d.o.Abort, d.o.Resolve, d.o.Lock = a.journal.fence(d.g), d.abort, d.resolve, d.lock()
 	was := d.s.Stage
 	s, acts, why := w.rules.Next(d.s, d.o, a.clock())
 	d.s, d.o.Did = s, migration.Did{}
@@ -101,14 +107,15 @@ func (d *drive) end() {
 // step is a labelled place at which anything may be killed or stopped.
 func (d *drive) step(verb migration.Verb, after bool) bool {
 	w := d.a.w
-	if w.calm || !w.steps.odds(w.mix.step) {
+	if w.calm {
 		return true
 	}
 	label := verb.String()
 	if after {
 		label += " done"
 	}
-	return w.strike(d, label)
+	w.twisted(d.a, d.f, label)
+	return !w.steps.odds(w.mix.step) || w.strike(d, label)
 }
 
 // do carries out one act, and hears how it ended.
@@ -159,6 +166,13 @@ func (d *drive) do(act migration.Action) {
 	case migration.Widen:
 		d.watch()
 	case migration.PostCopy:
+		if d.s.Peer {
+			if j := d.g.at(a.h).job; j != nil && a.h.answers() {
+				j.postCopy()
+			}
+			d.watch()
+			return
+		}
 		w.violate("I3", d.g, "%s asks for post-copy in a paused handover: a cut link would lose the VM", a.name)
 	case migration.Begin:
 		w.began(d)
@@ -186,6 +200,13 @@ func (d *drive) do(act migration.Action) {
 // begin is Begin3, and what it finds to go along.
 func (d *drive) begin(conn int) error {
 	h := d.a.h
+	if d.s.Peer { // libvirt begins and ends it by itself
+		d.o.Wish = d.g.index%2 == 0
+		if h.site != d.a.w.byHost[d.f.c.Destination].site {
+			d.o.NoWish = "a link between sites that is cut would lose the VM"
+		}
+		return nil
+	}
 	if err := h.begin(d.g, conn); err != nil {
 		return err
 	}
@@ -219,14 +240,19 @@ func (d *drive) perform() {
 	d.paused, d.done = false, nil
 	dst := a.w.byHost[d.f.c.Destination]
 	a.later(2*time.Millisecond, func() {
-		a.h.perform(d.g, dst, d.s.Epoch, gen, func(err error) {
+		tell := func(err error) {
 			a.resume(gen, func() {
 				d.done = &err
 				if d.awake != nil {
 					d.awake()
 				}
 			})
-		})
+		}
+		if d.s.Peer {
+			d.performPeer(tell)
+		} else {
+			a.h.perform(d.g, dst, d.s.Epoch, gen, tell)
+		}
 		d.watch()
 	})
 }
@@ -237,12 +263,25 @@ func (d *drive) watch() {
 		d.rest(time.Millisecond, d.turn)
 		return
 	}
-	ended := func() {
+	var ended func()
+	ended = func() {
 		if d.done != nil {
 			err := *d.done
 			d.done = nil
 			d.o.Did = migration.Did{Verb: migration.Perform, How: migration.HowOf(err), Why: migration.ReasonOf(err)}
 			d.after(migration.Perform)
+			return
+		}
+		if d.s.Peer { // the other's lock is watched
+			d.ask(migration.Observe, func() {
+				d.o.Did = migration.Did{}
+				if d.done != nil {
+					ended()
+					return
+				}
+				d.stats()
+				d.turn()
+			})
 			return
 		}
 		d.stats()
@@ -275,7 +314,7 @@ func (d *drive) stats() {
 	if !j.endless {
 		left = 1e9 * max(.02, 1-spent/float64(max(j.copied-j.began, 1)))
 	}
-	d.o.Job = migration.JobStats{Active: true, Round: d.rounds, Total: 1e9, Processed: schemas.Bytes(spent), Remaining: schemas.Bytes(left), Elapsed: time.Duration(spent)}
+	d.o.Job = migration.JobStats{Active: true, Round: d.rounds, Total: 1e9, Speed: 1e8, Processed: schemas.Bytes(spent), Remaining: schemas.Bytes(left), Elapsed: time.Duration(spent)}
 }
 
 // rest waits so long, or until something happens that must be known at once.

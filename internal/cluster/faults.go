@@ -26,16 +26,20 @@ type mix struct {
 	spoils, wakes, resumeFails, endFails        float64 // F8, F12
 	oldReplies, lies                            float64 // F14
 	local, noRoom                               float64 // disks on local storage; F6
+	twist                                       float64 // F12 and what else each needs
+	faults                                      []int   // that are there at all
+	peer                                        bool    // libvirt leads, under a disk lock
 	partition, kill, stop, clocks, full, leader time.Duration
 	tail, stale, libvirtd, qemu, power, link    time.Duration
 	foreign, version, hostile, garbage          time.Duration
 	operator                                    time.Duration
+	lockd, private                              time.Duration // F8, F12: of the disk lock
 }
 
 // faults are F1 to F14 of the safety page, by number.
 const lastFault = 14
 
-func draw(seed uint64, faults []int, storm bool) mix {
+func draw(seed uint64, faults []int, asked []string, storm bool) mix {
 	d := newDice(seed, "mix")
 	m := mix{storm: storm, hosts: 3 + d.IntN(3), vms: 5 + d.IntN(5), placers: 2}
 	if storm {
@@ -81,6 +85,8 @@ func draw(seed uint64, faults []int, storm bool) mix {
 	if m.noRoom = odd(6, 60); d.IntN(2) == 0 && storm {
 		m.local = 300 + 700*d.Float64()
 	}
+	m.faults = faults
+	m.favour(seed, asked)
 	return m
 }
 
@@ -121,6 +127,9 @@ func (w *world) schedule() {
 		{"power", 8, m.power, func(d dice) { w.anyHost(d).powerLoss(d.between(30*time.Second, 4*time.Minute)) }},
 		{"link", 9, m.link, w.cutLink},
 		{"foreign", 12, m.foreign, w.meddle},
+		{"lockd", 8, m.lockd, func(d dice) { w.anyHost(d).killLockd(d) }},
+		{"private", 12, m.private, func(d dice) { w.anyHost(d).leaveLock(d) }},
+		{"keep", 12, 2 * m.foreign, w.keepFile},
 		{"garbage", 0, m.garbage, func(d dice) { w.garbage = w.now + int64(d.between(time.Minute, 20*time.Minute)) }},
 		{"version", 0, m.version, func(dice) { w.boss.stray() }},
 		{"hostile", 0, m.hostile, func(dice) { w.hostile() }},
@@ -295,17 +304,7 @@ func (w *world) meddle(d dice) {
 		if at == nil || g.at(at).job != nil {
 			return
 		}
-		c := g.at(at)
-		c.foreign = true
-		g.set(at, migration.Paused, "somebody pauses it")
-		w.after(d.between(5*time.Second, 3*time.Minute), func() {
-			if c.state == migration.Paused && c.foreign {
-				c.foreign = false
-				if g.running() == nil {
-					g.set(at, migration.Running, "somebody lets it go on")
-				}
-			}
-		})
+		w.byPerson(g, at, d.between(5*time.Second, 3*time.Minute))
 	case 1, 2: // moves it with another tool
 		if at == nil || g.at(at).job != nil || g.at(at).conn != 0 {
 			return
@@ -323,11 +322,7 @@ func (w *world) meddle(d dice) {
 				w.say("another tool", g, "gives up")
 				return
 			}
-			g.hurt = w.now
-			g.set(at, migration.Absent, "another tool has moved it")
-			g.at(to).version = g.version
-			to.bringFile(g)
-			g.set(to, migration.Running, "another tool has moved it here")
+			w.carry(g, at, to)
 		})
 	case 3: // deletes it, and makes it again
 		if at == nil || w.work.IntN(4) != 0 {
@@ -341,14 +336,7 @@ func (w *world) meddle(d dice) {
 		}
 	default: // resumes the destination's copy by hand
 		for i := range g.copies {
-			c := &g.copies[i]
-			if c.state == migration.Paused && !c.incoming && c.whole && at == nil && c.version == g.version && f != nil && f.g == g && f.c.Destination == w.hosts[i].id {
-				g.hurt = w.now
-				c.hand, c.seen = true, false
-				g.set(w.hosts[i], migration.Running, "somebody resumes the destination's copy by hand")
-				for j := range g.copies { // what comes of it is theirs: nobody wrote down that it ran
-					g.copies[j].version = g.version
-				}
+			if f != nil && f.g == g && f.c.Destination == w.hosts[i].id && w.byHand(g, w.hosts[i]) {
 				return
 			}
 		}

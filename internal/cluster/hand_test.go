@@ -77,6 +77,7 @@ func TestUndefinedAfterItRan(t *testing.T) {
 			}
 			h.qemuEnds(g, "test")
 		}
+		h.disk.flushed.recs[g.index].Asked = 7
 		if err := h.release(g, 7, 0); err != nil {
 			t.Fatal(err)
 		}

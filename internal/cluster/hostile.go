@@ -40,6 +40,19 @@ func (w *world) pretend(until int64) {
 	})
 }
 
+// hide puts a forged act on top of an operator's, for whoever reads only the last.
+func (w *world) hide(kind schemas.ActKind) {
+	if w.calm || w.mix.hostile == 0 || !w.chance.odds(500) {
+		return
+	}
+	w.after(w.chance.between(time.Second, 10*time.Second), func() {
+		w.counts.fault(14)
+		id := fmt.Sprintf("hides-%d", w.now)
+		w.say("hostile client", nil, "hides the %s under a forged one", kind)
+		w.forge(streams.SubjectAct(kind), id, keyHostile, &schemas.Act{ID: id, Act: kind, By: "nobody", Time: schemas.Time(w.now)})
+	})
+}
+
 // lie answers a question in the name of who was asked, without its key.
 func (w *world) lie(q *request) {
 	if w.calm || !w.acts.odds(w.mix.lies) {
@@ -190,6 +203,12 @@ func (p *person) resolve(f *fact) {
 		w.after(2*time.Minute, func() { p.resolve(f) })
 		return
 	}
+	for i := range g.copies {
+		if g.copies[i].fetched { // who destroys either loses it: first let it end
+			w.after(2*time.Minute, func() { p.resolve(f) })
+			return
+		}
+	}
 	at := p.mend(g, w.byHost[f.c.Source])
 	w.say("person", g, "resolves the move of epoch %d: runs at %s", f.msg.seq, at.id)
 	id := fmt.Sprintf("resolve-%s-%d", f.c.ID, w.n)
@@ -229,8 +248,15 @@ func (p *person) mend(g *guest, fallback *host) *host {
 	if at == nil {
 		at = fallback
 	}
+	if j := g.at(at).job; j != nil && j.peer {
+		j.fail("a person aborts it", errRefuse)
+	}
 	at.bringFile(g)
 	if c := g.at(at); c.state != migration.Running {
+		if c.job != nil {
+			c.job.over = true
+		}
+		c.job, c.fetched = nil, false
 		c.incoming, c.foreign, c.conn, c.session, c.spoilt, c.version = false, false, 0, 0, false, g.version
 		c.hand, c.seen = true, false
 		g.set(at, migration.Running, "a person starts it")

@@ -22,6 +22,7 @@ type guest struct {
 	heard   int64 // when its destination last looked for its source
 	mending bool  // a person has seen that it is down
 	local   bool  // its disk is on local storage
+	lease   *host // who holds the lock of its disk, where there is one
 }
 
 // copyOf is one host's copy.
@@ -40,6 +41,7 @@ type copyOf struct {
 	since    int64 // in this state
 	ran      time.Duration
 	served   bool // it has run here
+	fetched  bool // another copy fetches memory from it
 	hand     bool // a person has let it run
 	seen     bool // its host's actuator has seen it run
 }
@@ -53,6 +55,8 @@ type host struct {
 	cores    float64
 	gib      float64
 	libvirtd int64 // down until then
+	lockd    lockDaemon
+	waits    int64 // for a reply of Finish3 that is lost, or is waited for, until then
 	act      *actuator
 	agent    *process
 	disk     *diskOf
@@ -71,6 +75,8 @@ type transfer struct {
 	endless  bool  // it never converges
 	disk     int64 // its disk is copied until then
 	over     bool
+	peer     bool // libvirt leads
+	post     bool // post-copy has begun
 	tell     func(error)
 }
 
@@ -90,6 +96,7 @@ func (g *guest) set(h *host, to migration.Copy, what string) {
 		c.ran += time.Duration(g.w.now - c.since)
 	}
 	c.state, c.since = to, g.w.now
+	g.leased(h, from, to)
 	if to == migration.Running { // what other copies hold is old from now on
 		g.version++
 		c.version, c.served = g.version, true
@@ -151,7 +158,7 @@ func (h *host) look(g *guest) (migration.Seen, error) {
 		return migration.Seen{}, errGone
 	}
 	c := g.at(h)
-	s := migration.Seen{Copy: c.state, Incoming: c.incoming && c.state == migration.Paused, Foreign: c.foreign && c.state == migration.Paused, Job: c.alien}
+	s := migration.Seen{Copy: c.state, Incoming: c.incoming && c.state == migration.Paused, Foreign: c.foreign && c.state == migration.Paused, Job: c.alien, PostCopy: c.fetched}
 	if c.state == migration.Running {
 		c.seen = true
 		s.CPU = uint64(c.ran)
@@ -176,7 +183,9 @@ func (h *host) begin(g *guest, conn int) error {
 func (h *host) prepare(g *guest, epoch uint64, conn int, disks bool) error {
 	c := g.at(h)
 	if c.state != migration.Absent {
-		h.w.violate("I3", g, "%s prepared epoch %d on top of a copy that is %s", h.id, epoch, c.state)
+		if h.w.now-c.since > int64(recently) { // else it came after the look
+			h.w.violate("I3", g, "%s prepared epoch %d on top of a copy that is %s", h.id, epoch, c.state)
+		}
 		return errRefuse
 	}
 	if c.made >= epoch {
@@ -202,14 +211,19 @@ func (h *host) prepare(g *guest, epoch uint64, conn int, disks bool) error {
 // perform is Perform3; tell hears how it ended, if the caller still holds the
 // connection.
 func (h *host) perform(g *guest, dst *host, epoch uint64, conn int, tell func(error)) {
-	w, c := h.w, g.at(h)
+	c := g.at(h)
 	if !h.answers() || c.conn != conn || c.state != migration.Running {
 		c.conn = 0
 		tell(errRefuse)
 		return
 	}
-	j := &transfer{g: g, src: h, dst: dst, epoch: epoch, conn: conn, began: w.now, tell: tell}
-	c.job = j
+	h.send(&transfer{g: g, src: h, dst: dst, epoch: epoch, conn: conn, tell: tell})
+}
+
+// send begins a transfer.
+func (h *host) send(j *transfer) {
+	w, g := h.w, j.g
+	j.began, g.at(h).job = w.now, j
 	j.endless = !w.calm && w.hyper.odds(w.mix.endless)
 	copying := w.hyper.between(time.Second, 12*time.Second)
 	if g.local {
@@ -231,7 +245,7 @@ func (h *host) perform(g *guest, dst *host, epoch uint64, conn int, tell func(er
 
 // halfway looks at the link, and at the destination.
 func (j *transfer) halfway() {
-	if j.over {
+	if j.over || j.post {
 		return
 	}
 	d := j.g.at(j.dst)
@@ -293,6 +307,10 @@ func (j *transfer) arrive() {
 		j.g.hurt = w.now
 		j.g.set(j.src, migration.Running, "somebody resumes it by hand, just then")
 	}
+	if j.peer {
+		j.land()
+		return
+	}
 	if !w.calm && w.hyper.odds(w.mix.performLost) {
 		w.counts.fault(8)
 		s.conn = 0
@@ -304,14 +322,14 @@ func (j *transfer) arrive() {
 
 // fail ends the transfer without the guest: it goes on at the source.
 func (j *transfer) fail(why string, err error) {
-	if j.over {
+	if j.over || j.post {
 		return
 	}
 	j.over = true
 	s := j.g.at(j.src)
 	s.job = nil
 	if s.state == migration.Paused && j.still && !s.foreign {
-		j.g.set(j.src, migration.Running, "libvirt cancels the transfer: "+why)
+		j.src.again(j.g, why)
 	} else {
 		j.src.w.say("libvirt "+string(j.src.id), j.g, "the transfer to %s fails: %s", j.dst.id, why)
 	}
@@ -359,6 +377,9 @@ func (h *host) start(g *guest, what string) error {
 	}
 	if c.version < g.version {
 		h.w.violate("I3", g, "%s resumed a stale copy: another has run since", h.id)
+	}
+	if err := h.acquire(g); err != nil || h.fetching(g, what) {
+		return errors.Join(err, errRefuse)
 	}
 	c.foreign, c.conn = false, 0
 	g.set(h, migration.Running, what)

@@ -29,6 +29,7 @@ func (h *host) destroy(g *guest) error {
 // end takes a source's copy away for good, and looks whether that was right.
 func (h *host) end(g *guest, what string) {
 	c := g.at(h)
+	h.fetching(g, what)
 	if c.state == migration.Running {
 		h.w.violate("I3", g, "%s destroyed a copy that was running", h.id)
 	}
@@ -60,6 +61,9 @@ func (h *host) release(g *guest, epoch uint64, asked int64) error {
 	if c.state == migration.Running {
 		h.w.violate("I3", g, "%s destroyed a running copy when it released epoch %d", h.id, epoch)
 	}
+	if h.act.leads(g) && c.state != migration.Absent && !c.incoming {
+		h.w.violate("I3", g, "%s dropped for epoch %d the copy whose move it leads", h.id, epoch)
+	}
 	if c.state == migration.Paused && !c.incoming {
 		left := false
 		for i := range g.copies {
@@ -72,8 +76,9 @@ func (h *host) release(g *guest, epoch uint64, asked int64) error {
 		}
 	}
 	// What a person let run, and nobody has seen run before its QEMU died, nobody can tell
-	// from a copy that died as it stood.
-	if c.state == migration.ShutOff && c.served && c.version == g.version && !(c.hand && !c.seen) {
+	// from a copy that died as it stood, once Finish was asked for.
+	dark := c.hand && !c.seen && h.disk.flushed.recs[g.index].Asked >= epoch
+	if c.state == migration.ShutOff && c.served && c.version == g.version && !dark {
 		h.w.violate("I2", g, "%s undefined the VM that had run there last, when it released epoch %d", h.id, epoch)
 	}
 	if c.state != migration.Absent {
@@ -86,7 +91,7 @@ func (h *host) release(g *guest, epoch uint64, asked int64) error {
 func (h *host) abort(g *guest, conn int) error {
 	c := g.at(h)
 	switch {
-	case c.job != nil && c.job.still:
+	case c.job != nil && (c.job.still || c.job.post):
 		return errRefuse // in switchover job calls are not served
 	case c.job != nil:
 		c.job.fail("aborted", errRefuse)
@@ -102,7 +107,7 @@ func (h *host) abort(g *guest, conn int) error {
 // transfer is cancelled, an incoming guest dropped; what is past that stays paused.
 func (h *host) disconnect(g *guest) {
 	c := g.at(h)
-	if c.conn == 0 {
+	if c.conn == 0 || c.conn == peerConn {
 		return
 	}
 	c.conn = 0
@@ -151,11 +156,16 @@ func (h *host) killQEMU(g *guest, why string) {
 
 // qemuEnds takes a guest's process away, and with it the transfer that it was sending.
 func (h *host) qemuEnds(g *guest, why string) {
+	h.stops(g, !g.at(h).incoming && h.w.hyper.odds(500), why)
+}
+
+// stops is that; a guest that is defined stays as one that is shut off.
+func (h *host) stops(g *guest, defined bool, why string) {
 	c := g.at(h)
 	j, version, served, hand, seen := c.job, c.version, c.served, c.hand, c.seen
-	defined := !c.incoming && h.w.hyper.odds(500)
+	lost := c.fetched
 	g.set(h, migration.Absent, why)
-	if defined { // a persistent one: it is shut off
+	if defined {
 		g.set(h, migration.ShutOff, "its definition is left")
 		c.version, c.served, c.hand, c.seen = version, served, hand, seen
 	}
@@ -163,6 +173,9 @@ func (h *host) qemuEnds(g *guest, why string) {
 		j.over = true
 		j.tell(errRefuse)
 		j.dst.dropIncoming(g, j.epoch, "its source died")
+		if lost {
+			j.dst.killQEMU(g, "the memory that it fetched is gone")
+		}
 	}
 }
 

@@ -121,13 +121,6 @@ func (w *world) budgets(f *fact, plan *schemas.Plan, is func(string, bool, strin
 		if at > now-int64(12*base) {
 			hour++
 		}
-		if a.f.c.VM == c.VM && at > now-int64(schemas.StepsPerDay*base) {
-			day++
-			if a.result != schemas.ResultRefused {
-				moved++
-				last = max(last, at, a.ended)
-			}
-		}
 		if a.ended == 0 && !w.settled(a.f, plan) {
 			cluster++
 			out += btoi(a.f.c.Source == c.Source)
@@ -137,6 +130,16 @@ func (w *world) budgets(f *fact, plan *schemas.Plan, is func(string, bool, strin
 		}
 		if a.ended > cleared && (a.result != schemas.ResultRefused || a.failed()) && at > now-int64(schemas.StepsPerDay*base) {
 			ended = append(ended, a)
+		}
+	}
+	// Of the VM itself it knows all: nothing goes on a record that has changed since.
+	for _, a := range w.history(f.msg.seq - 1) {
+		if a.f.c.VM == c.VM && a.f.msg.at > now-int64(schemas.StepsPerDay*base) {
+			day++
+			if a.result != schemas.ResultRefused {
+				moved++
+				last = max(last, a.f.msg.at, a.ended)
+			}
 		}
 	}
 	is("I9", hour >= p.MaxPerHour, "is beyond the attempts of an hour")

@@ -153,7 +153,7 @@ func (p *placerNode) event(m *message) (streams.Event, bool) {
 		return streams.Event{}, false
 	}
 	e := streams.Event{Stream: m.stream, Seq: m.seq, Time: m.at, Subject: m.subject, Lease: m.lease, Msg: v}
-	if w.keys.event(m) != nil || !w.withheld(&e) {
+	if w.keys.event(m) != nil || !w.tells(&e) {
 		w.counts.Forged++
 		return e, false
 	}
@@ -225,6 +225,10 @@ func (p *placerNode) publish(outs []streams.Out) {
 	w := p.w
 	for len(outs) > 0 {
 		o := outs[0]
+		if p.stumbles(o.Msg) {
+			p.later(0, func() { p.publish(outs) })
+			return
+		}
 		outs = outs[1:]
 		o.Lease = p.term
 		st, err := streams.StreamFor(o.Subject)

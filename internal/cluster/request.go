@@ -24,6 +24,7 @@ type request struct {
 	forged  bool   // the signature does not hold
 	nonce   uint64
 	disks   bool // of Prepare: the disk goes along
+	peer    bool // of Prepare: libvirt shall lead
 	answer  func(*reply)
 }
 
@@ -56,7 +57,7 @@ func (d *drive) ask(v migration.Verb, then func()) {
 	asked := a.clock()
 	w.n++
 	q := &request{op: ops[v], g: d.g, f: d.f, order: d.f.msg.signed(), epoch: d.s.Epoch, from: a.h, to: w.byHost[d.f.c.Destination],
-		expires: asked + int64(limit), sent: w.now, signer: keyOfHost(a.h.id), nonce: w.n, disks: v == migration.Prepare && d.g.local}
+		expires: asked + int64(limit), sent: w.now, signer: keyOfHost(a.h.id), nonce: w.n, disks: v == migration.Prepare && d.g.local, peer: v == migration.Prepare && d.s.Peer}
 	over, gen, sent := false, a.gen, w.now
 	hear := func(r migration.Reply, err error) {
 		if over {
@@ -66,6 +67,9 @@ func (d *drive) ask(v migration.Verb, then func()) {
 		r.Peer.Asked = asked
 		if d.o = d.o.Hear(v, r, err); d.o.Did.How != migration.Unknown {
 			d.saw = sent
+			if d.there.OK() {
+				d.there = r.Lock
+			}
 		}
 		then()
 	}
@@ -81,6 +85,7 @@ func (d *drive) ask(v migration.Verb, then func()) {
 			hear(r.Reply, r.err)
 		})
 	}
+	w.leaning(d, q.op)
 	w.remember(q)
 	w.lie(q)
 	w.deliver(&a.process, q)
@@ -217,6 +222,9 @@ func (r *receiving) begin() {
 	if q.disks {
 		ask.Deadline += int64(migration.DefaultLimits().DiskTime(r.g.disks()))
 	}
+	if ask.Peer = q.peer; q.peer {
+		here.Lock = a.prove(q)
+	}
 	steps, why := w.rules.Answer(a.journal.record(r.g), ask, here, asked, migration.DefaultLimits())
 	if !why.OK() {
 		w.say(a.name, r.g, "refuses %s(%d): %s", q.op, q.epoch, why)
@@ -251,6 +259,7 @@ func (r *receiving) next() {
 	}
 	s := r.steps[r.on]
 	r.on++
+	w.twisted(a, r.move(), "receive "+s.Kind.String())
 	if !w.calm && w.steps.odds(w.mix.step) && !w.strikeAt(a, g, "receive "+s.Kind.String()) {
 		return
 	}
@@ -301,6 +310,14 @@ func (r *receiving) next() {
 			r.next()
 		})
 	})
+}
+
+// move is the one whose handover is asked for, nil when the host tends.
+func (r *receiving) move() *fact {
+	if r.q == nil {
+		return nil
+	}
+	return r.q.f
 }
 
 // effect is what one step does to this host's libvirt.
@@ -366,7 +383,7 @@ func (r *receiving) answer(err error) {
 	}
 	rec := a.journal.record(g)
 	r.reply.Peer = migration.Peer{Fence: rec.Fence, Released: rec.Released, Resumed: rec.Resumed}
-	r.reply.Life = a.life(g, r.reply.Seen)
+	r.reply.Life, r.reply.Lock = a.life(g, r.reply.Seen), a.held(g, r.q.epoch)
 	a.reply(r.q, r.reply, err)
 	a.free(g)
 }

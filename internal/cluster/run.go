@@ -14,12 +14,13 @@ import (
 
 // Options say what is simulated.
 type Options struct {
-	First   uint64  // first seed
-	Seeds   int     // how many, one cluster each
-	Days    float64 // simulated days of each
-	Faults  []int   // F1 to F14 by number
-	Without string  // a guard to leave out
-	Kind    string  // "storm", "placer", or "" for both in turn
+	First   uint64   // first seed
+	Seeds   int      // how many, one cluster each
+	Days    float64  // simulated days of each
+	Faults  []int    // F1 to F14 by number
+	Favour  []string // faults that come far more often; empty: each seed draws its own
+	Without string   // guards to leave out, by commas
+	Kind    string   // "storm", "placer", or "" for both in turn
 	Stop    func() bool
 	Each    func(seed uint64, o *Outcome)
 }
@@ -61,6 +62,7 @@ type Counts struct {
 	Plans       int                `json:"plans"`
 	Redelivered int                `json:"redelivered"`
 	Forged      int                `json:"forged_and_refused"`
+	PostCopies  int                `json:"post_copies"`
 	Invalid     int                `json:"invalid_messages"`
 	Faults      [lastFault + 1]int `json:"faults"` // by number
 }
@@ -92,6 +94,7 @@ func (c *Counts) add(o *Counts) {
 	c.Redelivered += o.Redelivered
 	c.Forged += o.Forged
 	c.Invalid += o.Invalid
+	c.PostCopies += o.PostCopies
 	for i := range c.Faults {
 		c.Faults[i] += o.Faults[i]
 	}
@@ -108,12 +111,13 @@ type Outcome struct {
 
 // Result sums up a run.
 type Result struct {
-	Seeds      int     `json:"seeds"`
-	Days       float64 `json:"days"`
-	Faults     []int   `json:"fault_kinds"`
-	Without    string  `json:"without"`
-	Kind       string  `json:"kind"`
-	Violations []Found `json:"violations"`
+	Seeds      int      `json:"seeds"`
+	Days       float64  `json:"days"`
+	Faults     []int    `json:"fault_kinds"`
+	Without    string   `json:"without"`
+	Kind       string   `json:"kind"`
+	Favour     []string `json:"favour,omitempty"`
+	Violations []Found  `json:"violations"`
 	// Regardless are seeds that break with every guard in its place, too: they say nothing
 	// about the one left out, and that something is wrong.
 	Regardless []uint64 `json:"regardless,omitempty"`
@@ -131,25 +135,14 @@ type Found struct {
 // Run simulates clusters one after the other, until all seeds are done, a guard's
 // absence is found, or it is stopped.
 func Run(o Options) (*Result, error) {
-	rules := migration.DefaultRules()
-	if o.Without != "" {
-		g, err := Find(o.Without)
-		if err != nil {
-			return nil, err
-		}
-		if g.machine {
-			if rules, err = rules.Without(o.Without); err != nil {
-				return nil, err
-			}
-		}
-		if o.Kind == "" {
-			o.Kind = g.kind
-		}
+	rules, err := o.rules()
+	if err != nil {
+		return nil, err
 	}
 	if o.Seeds < 1 || o.Days <= 0 || o.Days > 3660 {
 		return nil, errors.New("want at least one seed and a number of days above 0")
 	}
-	res := &Result{Faults: o.Faults, Without: o.Without, Kind: o.Kind, Violations: []Found{}}
+	res := &Result{Faults: o.Faults, Without: o.Without, Kind: o.Kind, Favour: o.Favour, Violations: []Found{}}
 	sum := uint64(14695981039346656037)
 	for i := range o.Seeds {
 		if o.Stop != nil && o.Stop() {
@@ -179,6 +172,38 @@ func Run(o Options) (*Result, error) {
 	return res, nil
 }
 
+// rules are those in force. Where guards are left out, their days and their faults are
+// the default.
+func (o *Options) rules() (*migration.Rules, error) {
+	rules := migration.DefaultRules()
+	for _, name := range o.off() {
+		g, err := Find(name)
+		if err != nil {
+			return nil, err
+		}
+		if g.machine {
+			if rules, err = rules.Without(name); err != nil {
+				return nil, err
+			}
+		}
+		if o.Kind == "" {
+			o.Kind = g.kind
+		}
+		if len(o.Favour) == 0 {
+			o.Favour = g.favour
+		}
+	}
+	return rules, nil
+}
+
+// off are the guards that are left out.
+func (o *Options) off() []string {
+	if o.Without == "" {
+		return nil
+	}
+	return strings.Split(o.Without, ",")
+}
+
 // whole are the same options with every guard in its place.
 func (o Options) whole() Options {
 	o.Without = ""
@@ -205,9 +230,10 @@ func one(seed uint64, o Options, rules *migration.Rules) *Outcome {
 // newWorld builds the cluster of a seed.
 func newWorld(seed uint64, o Options, rules *migration.Rules, keep bool) *world {
 	storm := o.Kind == "storm" || o.Kind == "" && seed%4 != 0
-	w := &world{seed: seed, mix: draw(seed, o.Faults, storm), rules: rules, off: o.Without, now: epoch, end: epoch + int64(o.Days*24*float64(time.Hour)) + int64(calmFor), keep: keep,
+	w := &world{seed: seed, mix: draw(seed, o.Faults, o.Favour, storm), rules: rules, off: o.off(), now: epoch, end: epoch + int64(o.Days*24*float64(time.Hour)) + int64(calmFor), keep: keep,
 		facts: map[*message]*fact{}, started: map[schemas.CommandID]int{}, byVM: map[schemas.VMID]*guest{}, byHost: map[schemas.HostID]*host{}, lastBeat: epoch}
 	w.net, w.disk, w.hyper, w.steps, w.acts, w.work = newDice(seed, "net"), newDice(seed, "disk"), newDice(seed, "hypervisors"), newDice(seed, "steps"), newDice(seed, "acts"), newDice(seed, "work")
+	w.chance, w.twists = newDice(seed, "twists at steps"), twists()
 	m := &w.mix
 	for i := range m.hosts {
 		h := &host{w: w, id: schemas.HostID(fmt.Sprintf("h%d", i)), index: i, site: "site-a", cores: 8, gib: 40}
@@ -255,6 +281,7 @@ func (w *world) populate() {
 			w.hosts[at].files[i] = fileOf{there: true, whole: true, version: 1}
 		}
 		c.state, c.since, c.whole, c.version = migration.Running, w.now, true, 1
+		g.leased(w.hosts[at], migration.Absent, migration.Running)
 		w.guests, w.byVM[g.id] = append(w.guests, g), g
 	}
 }

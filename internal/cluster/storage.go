@@ -22,6 +22,7 @@ type fileOf struct {
 	whole   bool   // all of the disk is in it
 	version int    // of the guest's state that is in it
 	made    uint64 // by a destination, for this epoch; 0: not
+	theirs  bool   // a person keeps it there; the guest does not use it
 }
 
 var errSpace = &migration.Refusal{Why: schemas.Reason{Code: schemas.ReasonStorage, Detail: "the pool has no room for the disk, or has a file of its name"}}
@@ -83,6 +84,9 @@ func (h *host) lost(g *guest, why string) {
 	if c.state == migration.Running || c.state == migration.Paused {
 		h.w.violate("I2", g, "the disk of the copy on %s, which is %s, goes: %s", h.id, c.state, why)
 	}
+	if f.theirs {
+		h.w.violate("I2", g, "the file that a person keeps on %s under the name of its disk goes: %s", h.id, why)
+	}
 	if !f.whole {
 		return
 	}
@@ -116,6 +120,23 @@ func (h *host) bringFile(g *guest) {
 		*o.file(g) = fileOf{}
 	}
 	*h.file(g) = fileOf{there: true, whole: true, version: g.version}
+}
+
+// keepFile is a person who keeps a file of the name of a guest's disk where the guest is
+// not, and where no move has to do with one: a copy of a week ago, say.
+func (w *world) keepFile(d dice) {
+	g, h := w.guests[d.IntN(len(w.guests))], w.anyHost(d)
+	f := h.file(g)
+	if !g.local || f.there || g.at(h).state != migration.Absent || w.current(g) != nil || h.disk.flushed.files[g.index]|h.act.journal.mem.files[g.index] != 0 {
+		return
+	}
+	*f = fileOf{there: true, theirs: true}
+	w.say("person", g, "keeps a file of the name of its disk on %s", h.id)
+	w.after(d.between(2*time.Minute, 30*time.Minute), func() {
+		if f.theirs {
+			*f = fileOf{}
+		}
+	})
 }
 
 // copying writes down that this host's files go along, before any is copied.

@@ -60,7 +60,7 @@ func (w *world) drawPolicy() policy.Policy {
 	p.MaxPerCluster, p.MaxPerHour = 1+d.IntN(5), 2+d.IntN(10)
 	p.Pinned = []schemas.VMID{w.guests[0].id}
 	p.Apart = [][]schemas.VMID{{w.guests[1].id, w.guests[2].id, w.guests[3].id}}
-	if d.IntN(3) == 0 {
+	if d.IntN(3) != 0 {
 		p.Cordoned = []schemas.HostID{w.hosts[d.IntN(len(w.hosts))].id}
 	}
 	return policy.Complete(p)
@@ -70,37 +70,43 @@ func (w *world) drawPolicy() policy.Policy {
 // would hold.
 func (w *world) told() policy.Policy {
 	p := w.truth
-	switch w.off {
-	case "budget-cluster":
-		p.MaxPerCluster = 1000
-	case "budget-host":
-		p.MaxPerHost = 60
-	case "budget-hour":
-		p.MaxPerHour = 100000
-	case "budget-vm":
-		p.MaxPerVMDay = 1000
-	case "cool-down":
-		p.CoolDownSteps = 0
-	case "breaker":
-		p.BreakerRow, p.BreakerShare = 1000, 1
-	case "pinned":
-		p.Pinned = nil
-	case "apart":
-		p.Apart = nil
-	case "cordoned":
-		p.Cordoned = nil
+	for _, off := range w.off {
+		switch off {
+		case "budget-cluster":
+			p.MaxPerCluster = 1000
+		case "budget-host":
+			p.MaxPerHost = 60
+		case "budget-hour":
+			p.MaxPerHour = 100000
+		case "budget-vm":
+			p.MaxPerVMDay = 1000
+		case "cool-down":
+			p.CoolDownSteps = 0
+		case "breaker":
+			p.BreakerRow, p.BreakerShare = 1000, 1
+		case "pinned":
+			p.Pinned = nil
+		case "apart":
+			p.Apart = nil
+		case "cordoned":
+			p.Cordoned = nil
+		}
 	}
 	return p
 }
 
-// withheld reports whether a decider is told an event: not what a guard that is left out
+// tells reports whether a decider is told an event: not what a guard that is left out
 // would heed.
-func (w *world) withheld(e *streams.Event) bool {
+func (w *world) tells(e *streams.Event) bool {
 	switch m := e.Msg.(type) {
 	case *schemas.Act:
 		return !(w.without("placer-paused") && m.Act == schemas.ActPause || w.without("drained") && (m.Act == schemas.ActDrain || m.Act == schemas.ActCordon))
 	case *schemas.Outcome:
-		return !(w.without("unknown-holds") && m.Result == schemas.ResultUnknown)
+		if w.without("unknown-holds") && m.Result == schemas.ResultUnknown { // it is taken for an end
+			c := *m
+			c.Result, c.Reason = schemas.ResultFailed, schemas.Reason{Code: schemas.ReasonAborted}
+			e.Msg = &c
+		}
 	}
 	return true
 }
