@@ -219,6 +219,43 @@ func TestConformanceSim(t *testing.T) {
 	})
 }
 
+// TestPrepareLooksAgain: a host that was stopped between its look and Prepare3 prepares
+// nothing on top of a VM that somebody has made meanwhile, nor for a request that has
+// expired.
+func TestPrepareLooksAgain(t *testing.T) {
+	for code, meanwhile := range map[schemas.ReasonCode]func(f *fakePair, now *time.Duration){
+		schemas.ReasonAlreadyThere: func(f *fakePair, _ *time.Duration) { f.dst = migration.Seen{Copy: migration.Paused} },
+		schemas.ReasonExpired:      func(_ *fakePair, now *time.Duration) { *now = time.Hour },
+	} {
+		vm := schemas.VMID{7}
+		f := newFakePair(vm)
+		r := receiver(t, f)
+		var late time.Duration
+		r.now = func() int64 { return time.Now().Add(late).UnixNano() }
+		r.step = func(_ schemas.VMID, label string) {
+			if label == "receive prepare" {
+				f.mu.Lock()
+				defer f.mu.Unlock()
+				meanwhile(f, &late)
+			}
+		}
+		now := schemas.At(time.Now())
+		tk := migration.Ticket{Epoch: 10, Command: &schemas.Command{VM: vm, AfterSeq: 9, Expires: now.Add(time.Minute), Deadline: now.Add(time.Minute)}}
+		offer, err := fakeSource{f}.Begin(context.Background(), tk)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = r.Prepare(context.Background(), tk, offer)
+		var no *migration.Refusal
+		if !errors.As(err, &no) || no.Why.Code != code {
+			t.Errorf("%v, want a refusal for %s", err, code)
+		}
+		if f.session != 0 {
+			t.Errorf("%s: prepared all the same", code)
+		}
+	}
+}
+
 // TestReceiverTwice: what is asked again is answered again and done once; what is
 // out of order is refused with its reason.
 func TestReceiverTwice(t *testing.T) {

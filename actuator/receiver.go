@@ -118,7 +118,7 @@ func (r *Receiver) serve(ctx context.Context, op schemas.Op, t migration.Ticket,
 		}
 	}
 	if why.OK() {
-		reply, err = r.steps(ctx, t, o, steps, reply)
+		reply, err = r.steps(ctx, t, o, ask, steps, reply)
 		if err != nil {
 			why = migration.ReasonOf(err)
 		} else if len(steps) == 0 {
@@ -162,7 +162,7 @@ func (r *Receiver) again(ctx context.Context, op schemas.Op, t migration.Ticket,
 }
 
 // steps carries out what was decided, in order; the first failure ends it.
-func (r *Receiver) steps(ctx context.Context, t migration.Ticket, o migration.Offer, steps []migration.Step, reply migration.Reply) (migration.Reply, error) {
+func (r *Receiver) steps(ctx context.Context, t migration.Ticket, o migration.Offer, ask migration.Ask, steps []migration.Step, reply migration.Reply) (migration.Reply, error) {
 	vm := t.VM()
 	for _, s := range steps {
 		var err error
@@ -180,6 +180,9 @@ func (r *Receiver) steps(ctx context.Context, t migration.Ticket, o migration.Of
 				err = &migration.Refusal{Why: schemas.Reason{Code: schemas.ReasonJournal, Detail: err.Error()}}
 			}
 		case migration.DoPrepare:
+			if err = r.stillPrepare(ctx, t, ask); err != nil {
+				break
+			}
 			if err = r.promise(ctx, t, o.Disks); err == nil {
 				if next, err = r.host.Prepare(ctx, t, o); err != nil && migration.HowOf(err) == migration.Refused {
 					err = errors.Join(err, r.forgo(vm)) // the host has taken back what it had made
@@ -215,6 +218,19 @@ func (r *Receiver) steps(ctx context.Context, t migration.Ticket, o migration.Of
 		reply = next
 	}
 	return reply, nil
+}
+
+// stillPrepare looks once more before a guest is prepared.
+func (r *Receiver) stillPrepare(ctx context.Context, t migration.Ticket, ask migration.Ask) error {
+	vm := t.VM()
+	seen, err := r.host.Observe(ctx, t)
+	if err != nil {
+		return err
+	}
+	if why := r.rules.RecheckPrepare(r.j.record(vm), ask, r.here(vm, seen), r.now(), r.limits); !why.OK() {
+		return &migration.Refusal{Why: why}
+	}
+	return nil
 }
 
 // stillDrop looks once more before a copy is destroyed.
@@ -336,6 +352,6 @@ func (r *Receiver) tendOne(ctx context.Context, vm schemas.VMID) error {
 	here := r.here(vm, seen)
 	epoch, steps := r.rules.Tend(rec, here, r.now(), r.limits)
 	t.Epoch = epoch
-	_, err = r.steps(ctx, t, migration.Offer{}, steps, seen)
+	_, err = r.steps(ctx, t, migration.Offer{}, migration.Ask{}, steps, seen)
 	return err
 }

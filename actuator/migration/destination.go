@@ -205,6 +205,14 @@ func (r *Rules) RecheckDrop(d Record, epoch uint64, h Here, now int64) schemas.R
 	return why
 }
 
+// RecheckPrepare asks again, with a fresh look, when a guest is about to be prepared: the
+// host may have been stopped since it looked, somebody may have made the VM here
+// meanwhile, and the request may have expired.
+func (r *Rules) RecheckPrepare(d Record, a Ask, h Here, now int64, l Limits) schemas.Reason {
+	_, why := r.consent(d, a, h, now, l, []Step{{Kind: DoPrepare}})
+	return why
+}
+
 // consent asks the guards about every step, each with the record that will be on
 // disk by then. One no refuses all.
 func (r *Rules) consent(on Record, a Ask, h Here, now int64, l Limits, steps []Step) ([]Step, schemas.Reason) {

@@ -202,6 +202,7 @@ type receiving struct {
 	q     *request
 	g     *guest
 	epoch uint64 // that is asked for, or tended
+	ask   migration.Ask
 	reply migration.Reply
 	steps []migration.Step
 	on    int
@@ -218,20 +219,21 @@ func (r *receiving) begin() {
 	}
 	r.reply.Seen = seen
 	here := a.here(r.g, seen)
-	ask := migration.Ask{Op: q.op, Epoch: q.epoch, AfterSeq: q.f.c.AfterSeq, Expires: q.expires, Command: int64(q.f.c.Expires), Deadline: int64(q.f.c.Deadline)}
+	r.ask = migration.Ask{Op: q.op, Epoch: q.epoch, AfterSeq: q.f.c.AfterSeq, Expires: q.expires, Command: int64(q.f.c.Expires), Deadline: int64(q.f.c.Deadline)}
+	ask := &r.ask
 	if q.disks {
 		ask.Deadline += int64(migration.DefaultLimits().DiskTime(r.g.disks()))
 	}
 	if ask.Peer = q.peer; q.peer {
 		here.Lock = a.prove(q)
 	}
-	steps, why := w.rules.Answer(a.journal.record(r.g), ask, here, asked, migration.DefaultLimits())
+	steps, why := w.rules.Answer(a.journal.record(r.g), *ask, here, asked, migration.DefaultLimits())
 	if !why.OK() {
 		w.say(a.name, r.g, "refuses %s(%d): %s", q.op, q.epoch, why)
 		r.answer(&migration.Refusal{Why: why})
 		return
 	}
-	w.answering(a, q, ask, steps, asked)
+	w.answering(a, q, *ask, steps, asked)
 	r.steps = steps
 	r.next()
 }
@@ -329,10 +331,17 @@ func (r *receiving) effect(k migration.StepKind) error {
 	}
 	switch k {
 	case migration.DoPrepare:
+		seen, err := a.h.look(g)
+		if err != nil {
+			return err
+		}
+		if why := w.rules.RecheckPrepare(a.journal.record(g), r.ask, a.here(g, seen), a.clock(), migration.DefaultLimits()); !why.OK() {
+			return &migration.Refusal{Why: why}
+		}
 		if err := r.promise(); err != nil {
 			return err
 		}
-		err := a.h.prepare(g, epoch, a.gen, r.q.disks)
+		err = a.h.prepare(g, epoch, a.gen, r.q.disks)
 		if err != nil && migration.HowOf(err) == migration.Refused && a.journal.mem.files[g.index] != 0 {
 			if bad := r.note(0); bad != nil { // the host has taken back what it had made
 				return bad
