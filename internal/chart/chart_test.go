@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"math"
 	"os"
@@ -165,4 +166,19 @@ func TestAnything(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A legend that finds no room in its row goes on under the axes: no series is without a
+// name.
+func TestLegendNamesEverySeries(t *testing.T) {
+	var all []Series
+	for i := range 11 {
+		all = append(all, Series{Name: fmt.Sprintf("series number %d", i), X: []float64{0, 1}, Y: []float64{0, float64(i)}})
+	}
+	svg := string(Line(Figure{Title: "t", Desc: "d", X: Axis{Label: "x"}, Y: Axis{Label: "y"}}, all))
+	for _, s := range all {
+		if !strings.Contains(svg, ">"+s.Name+"<") {
+			t.Errorf("%s is not named", s.Name)
+		}
+	}
 }

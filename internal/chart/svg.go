@@ -38,12 +38,14 @@ type drawing struct {
 	panels        int
 	left          float64 // margin
 	width, height float64
+	rows          int // of the legend under the axes
 }
 
 const (
 	head  = 50. // room for the title and the legend
 	foot  = 38.
 	right = 14.
+	under = 16. // a row of the legend under the axes
 	wide  = 6.1 // pixels of a character at most, on average
 )
 
@@ -58,7 +60,7 @@ func (f *Figure) begin(panels int) *drawing {
 // end puts the frame round what was drawn.
 func (d *drawing) end() []byte {
 	w := float64(d.panels)*(d.left+d.width) + right
-	h := head + d.height + foot
+	h := head + d.height + foot + under*float64(d.rows)
 	id := strconv.FormatUint(xxhash.Sum64(append([]byte(d.f.Title+"\x00"+d.f.Desc), d.b.Bytes()...)), 36)
 	var out bytes.Buffer
 	fmt.Fprintf(&out, `<svg xmlns="http://www.w3.org/2000/svg" class="fc" role="img" aria-labelledby="t%s d%s" viewBox="0 0 %s %s" width="%s" height="%s">`+"\n",
@@ -79,21 +81,25 @@ const (
 	dots
 )
 
-// legend stands under the title; what finds no room is left out.
+// legend stands under the title; what finds no room there, under the axes.
 func (d *drawing) legend(all []string, how int) {
-	x := 10.
+	x, y := 10., 33.
 	room := float64(d.panels)*(d.left+d.width) + right
 	for k, name := range all {
 		need := 24 + wide*float64(len([]rune(name)))
-		if name == "" || x+need > room {
+		if name == "" || need > room {
 			continue
 		}
-		if how == line {
-			fmt.Fprintf(&d.b, `<path class="c%d d%d" d="M%s 33h16"/>`, hue(k), k/hues, num(x))
-		} else {
-			d.b.WriteString(shape(x+8, 33, k, ""))
+		if x+need > room {
+			x, y = 10, head+d.height+foot+under*float64(d.rows)+4
+			d.rows++
 		}
-		fmt.Fprintf(&d.b, `<text x="%s" y="37">%s</text>`+"\n", num(x+20), escape(name))
+		if how == line {
+			fmt.Fprintf(&d.b, `<path class="c%d d%d" d="M%s %sh16"/>`, hue(k), k/hues, num(x), num(y))
+		} else {
+			d.b.WriteString(shape(x+8, y, k, ""))
+		}
+		fmt.Fprintf(&d.b, `<text x="%s" y="%s">%s</text>`+"\n", num(x+20), num(y+4), escape(name))
 		x += need + 10
 	}
 }
