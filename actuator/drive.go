@@ -94,11 +94,7 @@ func (d *Drive) Run(ctx context.Context) migration.State {
 			d.look(work)
 		}
 		d.o.Fence = d.Fence()
-		if d.Locked != nil {
-			if d.o.Lock = d.Locked(); d.o.Lock.OK() {
-				d.o.Lock = d.there
-			}
-		}
+		d.lock()
 		s, acts, why := d.Rules.Next(d.State, d.o, d.Now())
 		d.State, d.o.Did = s, migration.Did{}
 		if s.Stage == migration.Ended || s.Unknown && ctx.Err() != nil {
@@ -143,6 +139,16 @@ func (d *Drive) meet(ctx, work context.Context) {
 	}
 }
 
+// lock sees what has become of both hosts' disk locks, where libvirt leads.
+func (d *Drive) lock() {
+	if d.Locked == nil {
+		return
+	}
+	if d.o.Lock = d.Locked(); d.o.Lock.OK() {
+		d.o.Lock = d.there
+	}
+}
+
 // look sees the source's own copy.
 func (d *Drive) look(ctx context.Context) {
 	seen, err := d.Source.Observe(ctx, d.Ticket.VM())
@@ -158,6 +164,7 @@ func (d *Drive) do(ctx, work context.Context, a migration.Action) {
 	if a.After > 0 {
 		d.rest(ctx, a.After)
 	}
+	d.lock() // this process may have stood still
 	d.State, a = d.Rules.Recheck(d.State, d.o, a, d.Now())
 	d.tell(a.Verb)
 	vm := d.Ticket.VM()

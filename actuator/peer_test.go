@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -172,24 +173,36 @@ func TestPeerFinishLost(t *testing.T) {
 }
 
 // TestPeerLockDaemonDies: the loss of the lock daemon withdraws a peer-to-peer move
-// while it still can be.
+// while it still can be; just before libvirt would lead, nothing begins.
 func TestPeerLockDaemonDies(t *testing.T) {
 	t.Parallel()
-	kill := make(chan func(), 1)
-	r := newPeerRig(t, true, func(i int, c *Config) {
-		c.Step = func(_ schemas.VMID, label string) {
-			if label == "prepare done" {
-				(<-kill)()
+	for _, at := range []string{"prepare done", "perform"} {
+		t.Run(at, func(t *testing.T) {
+			t.Parallel()
+			kill := make(chan func(), 1)
+			var began atomic.Bool
+			r := newPeerRig(t, true, func(i int, c *Config) {
+				c.Step = func(_ schemas.VMID, label string) {
+					switch label {
+					case at:
+						(<-kill)()
+					case "pre-copy", "perform done":
+						began.Store(true)
+					}
+				}
+			})
+			kill <- r.kill
+			vm := r.on(0)
+			o := r.move(vm)
+			if o.Result != schemas.ResultFailed || o.Reason.Code != schemas.ReasonLock {
+				t.Fatalf("%s: %s", o.Result, o.Reason)
 			}
-		}
-	})
-	kill <- r.kill
-	vm := r.on(0)
-	o := r.move(vm)
-	if o.Result != schemas.ResultFailed || o.Reason.Code != schemas.ReasonLock {
-		t.Fatalf("%s: %s", o.Result, o.Reason)
+			if began.Load() {
+				t.Error("libvirt was let lead")
+			}
+			r.at(vm, 0)
+		})
 	}
-	r.at(vm, 0)
 }
 
 // TestPeerAdopted: an actuator that dies while libvirt leads takes the move up again,

@@ -2,6 +2,7 @@ package migration
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/foreshift/foreshift/schemas"
@@ -26,9 +27,15 @@ type Pulse struct {
 	At     int64 // ns: time of the newest that counts; 0: none does
 	seq    uint64
 	stored int64
-	ahead  [2]int64 // ns: the servers' clock is ahead of the steady one by at least so much; of late, and before
-	since  int64    // ns, steady: when "of late" began
+	ahead  [2]int64         // ns: the servers' clock is ahead of the steady one by at least so much; of late, and before
+	since  int64            // ns, steady: when "of late" began
+	heard  [heardLast]int64 // ns: when the last ones were signed, in a ring
+	count  int              // of all that went in
 }
+
+// heardLast is how many heartbeats are known again: those of 85 minutes, and no clock is
+// thought to be ahead by more than an hour.
+const heardLast = 1024
 
 // aheadFor is how long a heartbeat's witness of the servers' clock counts at least: that
 // clock may be set back.
@@ -37,8 +44,9 @@ const aheadFor = int64(time.Minute)
 // Hear takes in a heartbeat that comes at now by the host's clock, at steady by the one
 // that nobody sets. One from the future is no sign of life: it would count later, when
 // whoever gave it may long be gone, and hide all that come before. Nor is one that comes
-// again: delivered late to a slow clock, what was of the future seems to be of now. Nor
-// one that was there before this host listened: nothing says for how long.
+// again: delivered late to a slow clock, what was of the future seems to be of now; and
+// somebody may have what a placer signed by a fast clock stored anew, once its time has
+// come. Nor one that was there before this host listened: nothing says for how long.
 func (p Pulse) Hear(b Beat, now, steady int64) Pulse {
 	heard := p.stored != 0
 	if heard && b.Seq <= p.seq && b.Stored <= p.stored {
@@ -54,6 +62,11 @@ func (p Pulse) Hear(b Beat, now, steady int64) Pulse {
 	default:
 		p.ahead[0] = max(p.ahead[0], ahead)
 	}
+	if slices.Contains(p.heard[:min(p.count, heardLast)], b.Signed) {
+		return p
+	}
+	p.heard[p.count%heardLast] = b.Signed
+	p.count++
 	if b.Old || max(b.Stored, b.Signed)-now > int64(HeartbeatLimit) {
 		return p
 	}

@@ -1,6 +1,7 @@
 package migration
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/foreshift/foreshift/schemas"
@@ -94,6 +95,24 @@ func TestPulse(t *testing.T) {
 	if p = p.Hear(Beat{Seq: 6, Stored: now, Signed: now}, now-11e9, 2); p.At != 0 {
 		t.Errorf("what was of the future counts when it comes again: %+v", p)
 	}
+	// A placer's clock was six minutes fast; somebody has what it signed stored again and
+	// again, until its time has come, and after as many others as are known again.
+	p = Pulse{}
+	for seq, at := uint64(1), int64(0); at < 400e9; seq, at = seq+1, at+8e9 {
+		if p = p.Hear(Beat{Seq: seq, Stored: now + at, Signed: now + 360e9}, now+at, at); p.At != 0 {
+			t.Fatalf("what was heard before counts when it is stored anew: %+v after %d s", p.At, at/1e9)
+		}
+	}
+	for i := range int64(heardLast - 1) {
+		p = p.Hear(Beat{Seq: uint64(100 + i), Stored: now + 400e9 + i, Signed: now + i}, now+400e9, 400e9)
+	}
+	was := p.At
+	if p = p.Hear(Beat{Seq: 5000, Stored: now + 401e9, Signed: now + 360e9}, now+365e9, 401e9); p.At != was {
+		t.Error("what was heard before is forgotten too soon")
+	}
+	if p = p.Hear(Beat{Seq: 5001, Stored: now + 402e9, Signed: now + 402e9}, now+402e9, 402e9); p.At != now+402e9 {
+		t.Error("one that is new does not count")
+	}
 }
 
 // TestSilence: a heartbeat counts for 30 s from when it was given, however late it comes
@@ -177,6 +196,32 @@ func TestLostIntentIsSettled(t *testing.T) {
 	}
 	if _, steps = defaultRules.Tend(steps[0].Record, Here{Copy: Paused}, 200, DefaultLimits()); len(steps) != 0 {
 		t.Fatalf("a copy that came later: %+v", steps)
+	}
+}
+
+// TestGivenUpUnasked: nobody has asked for Finish, and the guest is gone. What was made for
+// its disks is deleted, unless the deadline is past: the transfer may have been over while
+// this host stood still, and a person have let the copy run.
+func TestGivenUpUnasked(t *testing.T) {
+	made := Record{Fence: 7, Prepared: 7, Deadline: 100}
+	given := made
+	given.Released = 7
+	for _, x := range []struct {
+		what string
+		d    Record
+		now  int64
+		left bool
+	}{
+		{"the connection was lost", made, 99, false},
+		{"past the deadline", made, 100, true},
+		{"released, and stopped before it was left", given, 100, true},
+		{"released before the deadline", given, 99, false},
+	} {
+		_, steps := Tend(x.d, Here{Copy: Absent}, x.now, DefaultLimits())
+		left := slices.ContainsFunc(steps, func(s Step) bool { return s.Kind == DoLeave })
+		if n := len(steps); n == 0 || steps[n-1].Record.Dropped != 7 || left != x.left {
+			t.Errorf("%s: %+v", x.what, steps)
+		}
 	}
 }
 

@@ -268,9 +268,9 @@ func (r *Rules) Tend(d Record, h Here, now int64, l Limits) (epoch uint64, steps
 		switch {
 		case h.Copy != Absent:
 			steps = append(steps, Step{Kind: DoDrop})
-		case d.Asked == epoch:
-			// The transfer was over, and the copy is gone by nobody's word: a person may have
-			// let it run meanwhile. Then its disk is the newest. A source that asks for
+		case d.Asked == epoch || now >= d.Deadline:
+			// The transfer was over, or may have been while this host stood still, and the copy
+			// is gone by nobody's word: a person may have let it run meanwhile. Then its disk is the newest. A source that asks for
 			// Release has the guest and its disk; here nobody has said so.
 			steps = append(steps, Step{Kind: DoLeave})
 		}

@@ -16,6 +16,9 @@ func propose(s State, o Observation, to []Action) []Action {
 	case Preparing:
 		return append(to, Action{Verb: Prepare, After: s.pause()})
 	case Performing:
+		if s.Peer && o.Destination == Unreachable {
+			return append(to, look) // it does not say whether its disk lock still holds
+		}
 		return append(to, Action{Verb: Perform})
 	case Performed:
 		if o.Destination == Paused && !s.Peer {

@@ -50,8 +50,8 @@ func (r *Rules) Next(s State, o Observation, now int64) (State, []Action, schema
 	return r.hold(s, o, held, now)
 }
 
-// Recheck asks again, when an act is about to be done that begins a move or ends a
-// copy, whether what it rests on is still fresh: the process may have stood still
+// Recheck asks again, when an act is about to be done that begins a move, ends a copy or
+// lets libvirt lead, whether what it rests on is still fresh: the process may have stood still
 // since Next decided, or its clock may have been set. If not, it gives a look in the
 // act's place. Other acts pass as they are.
 func (r *Rules) Recheck(s State, o Observation, a Action, now int64) (State, Action) {
@@ -62,6 +62,11 @@ func (r *Rules) Recheck(s State, o Observation, a Action, now int64) (State, Act
 		}
 	case Begin:
 		if fresh(s, o, now) {
+			return s, a
+		}
+	case Perform:
+		// Nobody takes it back from libvirt; a lock may have been lost in the meantime.
+		if !s.Peer || r.check(Act{s, o, a, now}).OK() && fresh(s, o, now) {
 			return s, a
 		}
 	default:

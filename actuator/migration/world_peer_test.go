@@ -132,3 +132,40 @@ func TestTheLastGuards(t *testing.T) {
 		t.Error("a copy that nobody leads is not dropped")
 	}
 }
+
+// TestNotLedOnAnOldLook: whoever stood still, or has lost a lock, looks again before
+// libvirt leads; and waits for a destination that does not say how its lock is.
+func TestNotLedOnAnOldLook(t *testing.T) {
+	const now = int64(100e9)
+	perform := Action{Verb: Perform}
+	for _, x := range []struct {
+		what  string
+		spoil func(*State, *Observation)
+		want  Verb
+	}{
+		{"seen now, locks hold", func(*State, *Observation) {}, Perform},
+		{"stood still for a minute", func(_ *State, o *Observation) { o.Peer.Asked = now - 60e9 }, Observe},
+		{"the clock was set back", func(_ *State, o *Observation) { o.Peer.Asked = now + 1 }, Observe},
+		{"a lock is lost", func(_ *State, o *Observation) { o.Lock = no(schemas.ReasonLock, "gone") }, Observe},
+		{"a paused handover", func(s *State, o *Observation) { s.Peer, o.Peer.Asked = false, now-60e9 }, Perform},
+	} {
+		s := Start(epoch, now+60e9, now-10e9, DefaultLimits())
+		s.Stage, s.Peer, s.Wait = Performing, true, Perform
+		o := Observation{Source: Running, Destination: Absent, Fence: epoch, Peer: Peer{Asked: now}}
+		x.spoil(&s, &o)
+		if s, a := defaultRules.Recheck(s, o, perform, now); a.Verb != x.want || s.Wait != x.want {
+			t.Errorf("%s: %s, waits for %s", x.what, a.Verb, s.Wait)
+		}
+	}
+	s := Start(epoch, now+60e9, now-10e9, DefaultLimits())
+	s.Stage, s.Peer, s.Wait = Performing, true, Observe
+	o := Observation{Source: Running, Fence: epoch, Did: Did{Verb: Observe, How: Unknown}}
+	s, acts, _ := Next(s, o, now)
+	if len(acts) != 1 || acts[0].Verb != Observe || acts[0].After == 0 {
+		t.Errorf("a destination that does not answer: %+v", acts)
+	}
+	o.Destination, o.Did = Absent, Did{Verb: Observe}
+	if _, acts, _ = Next(s, o, now); len(acts) != 1 || acts[0].Verb != Perform {
+		t.Errorf("one that answers: %+v", acts)
+	}
+}

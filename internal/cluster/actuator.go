@@ -152,7 +152,11 @@ func (a *actuator) act(m *message) {
 			a.pulse.At = max(a.pulse.At, m.at)
 			return
 		}
-		a.pulse = a.pulse.Hear(migration.Beat{Seq: m.seq, Stored: m.at, Signed: int64(s.Time), Old: a.old}, a.clock(), a.w.now)
+		b := migration.Beat{Seq: m.seq, Stored: m.at, Signed: int64(s.Time), Old: a.old}
+		if a.w.without("heartbeat-anew") {
+			b.Signed += int64(m.seq) // so that none seems to be known
+		}
+		a.pulse = a.pulse.Hear(b, a.clock(), a.w.now)
 	case schemas.ActPause, schemas.ActResume:
 		if m.seq > a.switched {
 			a.switched, a.paused = m.seq, s.Act == schemas.ActPause

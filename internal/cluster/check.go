@@ -169,6 +169,18 @@ func (w *world) fresh(d *drive, v migration.Verb) {
 	}
 }
 
+// entrusted looks at a move that libvirt is about to lead. A lock that is lost between this
+// and libvirt's first step is seen by whoever watches the transfer.
+func (w *world) entrusted(d *drive) {
+	if !d.s.Peer {
+		return
+	}
+	w.fresh(d, migration.Perform)
+	if why := d.lock(); !why.OK() {
+		w.violate("I3", d.g, "%s lets libvirt lead epoch %d, and knows that the disk lock does not hold: %s", d.a.name, d.s.Epoch, why)
+	}
+}
+
 // leaning looks at a request that only a source that has handed over may put.
 func (w *world) leaning(d *drive, op schemas.Op) {
 	m := d.a.h.disk.flushed.moves[d.g.index]

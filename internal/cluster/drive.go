@@ -128,10 +128,13 @@ func (d *drive) do(act migration.Action) {
 		a.later(0, func() { d.do(act) })
 		return
 	}
+	d.o.Lock = d.lock()
 	d.s, act = w.rules.Recheck(d.s, d.o, act, a.clock())
 	switch act.Verb {
 	case migration.Begin, migration.Confirm, migration.Destroy:
 		w.fresh(d, act.Verb)
+	case migration.Perform:
+		w.entrusted(d)
 	}
 	if act.Verb != migration.Observe {
 		w.say(a.name, d.g, "epoch %d: %s %s (source %s, destination %s)", d.s.Epoch, act.Verb, act.Result, d.o.Source, d.o.Destination)
@@ -201,6 +204,9 @@ func (d *drive) do(act migration.Action) {
 func (d *drive) begin(conn int) error {
 	h := d.a.h
 	if d.s.Peer { // libvirt begins and ends it by itself
+		if d.g.local && !h.w.without("shared-disks") {
+			return errLocal
+		}
 		d.o.Wish = d.g.index%2 == 0
 		if h.site != d.a.w.byHost[d.f.c.Destination].site {
 			d.o.NoWish = "a link between sites that is cut would lose the VM"

@@ -87,6 +87,9 @@ func draw(seed uint64, faults []int, asked []string, storm bool) mix {
 	}
 	m.faults = faults
 	m.favour(seed, asked)
+	if m.peer {
+		m.local = min(m.local, 500) // the others move
+	}
 	return m
 }
 

@@ -52,7 +52,10 @@ var favourites = []favourite{
 	{"endless", 9, true, false, func(m *mix, d dice) { m.endless = 200 + 300*d.Float64() }},
 	{"local", 0, false, false, func(m *mix, d dice) { m.local = 1000 }},
 	{"peer", 0, true, false, func(m *mix, d dice) {
-		m.peer, m.local = true, 0
+		// Where libvirt leads, no disk on local storage goes along: it is a favourite, or none.
+		if m.peer = true; m.local < 1000 {
+			m.local = 0
+		}
 		if m.has(8) {
 			much(&m.lockd, d, 5*time.Minute, time.Hour)
 		}

@@ -23,6 +23,10 @@ type lockDaemon struct {
 	private int64 // it keeps leases where no other host looks, until then
 }
 
+// errLocal is what Begin finds where libvirt leads: it would start the VM at the other host
+// on whatever file it finds there under the name of its disk.
+var errLocal = &migration.Refusal{Why: schemas.Reason{Code: schemas.ReasonStorage, Detail: "a disk is on local storage: it goes along in the default handover only"}}
+
 var errLock = errors.New("libvirt: the lease of the disk is not to be had")
 
 // locks reports whether the disk lock of the host is worth anything.
@@ -135,14 +139,11 @@ func (d *drive) lock() schemas.Reason {
 func (d *drive) performPeer(tell func(error)) {
 	h, g, w := d.a.h, d.g, d.a.w
 	dst := w.byHost[d.f.c.Destination]
-	if why := d.lock(); !why.OK() {
-		w.violate("I3", g, "%s lets libvirt lead epoch %d, and knows that the disk lock does not hold: %s", d.a.name, d.s.Epoch, why)
-	}
 	if m := h.disk.flushed.moves[g.index]; m.mark != migration.MarkHanded && !w.without("fsync") {
 		w.violate("I13", g, "%s lets libvirt lead epoch %d, and nothing on its disk says so", d.a.name, d.s.Epoch)
 	}
 	c, to := g.at(h), g.at(dst)
-	if !h.answers() || !dst.answers() || c.state != migration.Running || c.job != nil || c.conn != 0 || c.alien || to.state != migration.Absent || !w.links.open(h.index, dst.index) {
+	if !h.answers() || !dst.answers() || c.state != migration.Running || c.job != nil || c.conn != 0 || c.alien || to.state != migration.Absent || g.local && !dst.file(g).there || !w.links.open(h.index, dst.index) {
 		tell(errRefuse)
 		return
 	}
