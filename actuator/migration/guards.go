@@ -115,7 +115,8 @@ var sourceGuards = []Guard[Act]{
 		}
 		return schemas.Reason{}
 	}},
-	// Nothing past the transfer happens while the source could run the VM.
+	// Nothing past the transfer happens while the source could run the VM, nor once it may
+	// have run it since: then the destination's copy is the older.
 	{"source-still", func(a Act) schemas.Reason {
 		switch a.Action.Verb {
 		case HandOver, Finish, Resume, Confirm, Destroy:
@@ -124,6 +125,9 @@ var sourceGuards = []Guard[Act]{
 			}
 			if a.Seen.Source == Running || a.Seen.Source == Unreachable {
 				return no(schemas.ReasonUnsafe, "the source's copy is "+a.Seen.Source.String())
+			}
+			if v := a.Action.Verb; a.Seen.Source == Paused && a.Seen.Foreign && (v == HandOver || v == Finish || v == Resume) {
+				return no(schemas.ReasonUnsafe, "the source's copy was paused by somebody, not by its transfer: it may have run since")
 			}
 		}
 		return schemas.Reason{}

@@ -42,7 +42,7 @@ func propose(s State, o Observation, to []Action) []Action {
 		switch {
 		case s.Declined: // it said no, and has no right to run the VM: back, then
 			to = append(to, back, ask)
-		case o.Source == Running:
+		case o.Source == Running || o.Source == Paused && o.Foreign:
 			to = append(to, ask, back)
 		default:
 			to = append(to, ask)

@@ -108,6 +108,8 @@ func TestTheLastGuards(t *testing.T) {
 		{"post-copy", schemas.ReasonPostCopy, PostCopy, func(a *Act) { a.State.MayPostCopy = false }},
 		{"post-copy", schemas.ReasonPostCopy, PostCopy, func(a *Act) { a.Now += 10e9 }}, // nothing heard since: the link may drop
 		{"peer-lock", schemas.ReasonLock, PostCopy, func(a *Act) { a.Seen.Lock = no(schemas.ReasonLock, "gone") }},
+		{"source-still", schemas.ReasonUnsafe, Finish, func(a *Act) { a.Seen.Foreign = true }}, // a person let it run, and paused it
+		{"source-still", schemas.ReasonUnsafe, Resume, func(a *Act) { a.Seen.Foreign = true }},
 		{"fetched", schemas.ReasonUnsafe, Destroy, func(a *Act) { a.Seen.PostCopy = true }},
 		{"fetched", schemas.ReasonUnsafe, Confirm, func(a *Act) { a.Seen.PostCopy = true }},
 	} {

@@ -170,8 +170,8 @@ func (d *drive) do(act migration.Action) {
 		d.watch()
 	case migration.PostCopy:
 		if d.s.Peer {
-			if j := d.g.at(a.h).job; j != nil && a.h.answers() {
-				j.postCopy()
+			if j := d.g.at(a.h).job; j != nil && a.h.answers() && !j.postCopy() {
+				d.o.NoWish = "libvirt did not begin it"
 			}
 			d.watch()
 			return

@@ -199,11 +199,12 @@ func (h *host) again(g *guest, why string) {
 }
 
 // postCopy lets the destination run at once and fetch what is missing from the source's
-// copy, which stays paused until all of it is there. A cut link makes it wait.
-func (j *transfer) postCopy() {
+// copy, which stays paused until all of it is there. A cut link makes it wait. It is false
+// when libvirt refuses.
+func (j *transfer) postCopy() bool {
 	w, g := j.src.w, j.g
 	if j.over || j.still || j.post || !j.dst.incomingOf(j) || !w.links.open(j.src.index, j.dst.index) {
-		return // libvirt refuses; the transfer goes on as it was
+		return false // libvirt refuses; the transfer goes on as it was
 	}
 	w.counts.PostCopies++
 	s, d := g.at(j.src), g.at(j.dst)
@@ -215,10 +216,11 @@ func (j *transfer) postCopy() {
 		g.set(j.dst, migration.Absent, "libvirt cannot start it: "+err.Error())
 		j.src.again(g, "the destination could not start it")
 		j.tell(errRefuse)
-		return
+		return true
 	}
 	g.set(j.dst, migration.Running, "runs, and fetches memory from "+string(j.src.id))
 	w.after(w.hyper.between(5*time.Second, 40*time.Second), j.fetched)
+	return true
 }
 
 // fetched is the end of post-copy: the destination has all, the source's copy goes.
