@@ -225,6 +225,29 @@ func TestGivenUpUnasked(t *testing.T) {
 	}
 }
 
+// TestReleasedWithoutACopy: a source asks for Release, and there is no copy. The files made
+// for it go, unless Finish was asked for: somebody may have let the copy run since.
+func TestReleasedWithoutACopy(t *testing.T) {
+	made := Record{Fence: 7, Prepared: 7, Deadline: 100}
+	asked := made
+	asked.Asked = 7
+	for _, x := range []struct {
+		d    Record
+		h    Here
+		left bool
+	}{
+		{made, Here{Copy: Absent}, false},
+		{asked, Here{Copy: Absent}, true},
+		{asked, Here{Copy: Paused}, false}, // it is destroyed, and it never ran
+	} {
+		steps, why := Answer(x.d, Ask{Op: schemas.OpRelease, Epoch: 7, Expires: 99, Command: 7, Deadline: 100}, x.h, 50, DefaultLimits())
+		left := slices.ContainsFunc(steps, func(s Step) bool { return s.Kind == DoLeave })
+		if n := len(steps); !why.OK() || n == 0 || steps[n-1].Record.Dropped != 7 || left != x.left {
+			t.Errorf("%+v with %+v: %v, %+v", x.d, x.h, why, steps)
+		}
+	}
+}
+
 // TestFinishInVain: Finish was asked for, done or not, and nothing of the guest is left:
 // after the deadline the record gives the epoch up, and a Finish or Resume that comes later
 // is refused. Until then, or while there is anything, it holds. The files that were made

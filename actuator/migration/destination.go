@@ -185,8 +185,13 @@ func (r *Rules) Answer(d Record, a Ask, h Here, now int64, l Limits) ([]Step, sc
 			write(n)
 		}
 		if d.litter() && d.Prepared <= e {
-			if h.Copy != Absent && !d.theirs(h) {
+			switch {
+			case h.Copy != Absent && !d.theirs(h):
 				do(DoDrop)
+			case h.Copy == Absent && d.Asked == d.Prepared:
+				// Finish was asked for, and the copy is gone by nobody's word: a person may have
+				// let it run while this host wrote nothing down. Then its disk is the newest.
+				do(DoLeave)
 			}
 			n := d
 			n.Dropped = d.Prepared
@@ -270,8 +275,8 @@ func (r *Rules) Tend(d Record, h Here, now int64, l Limits) (epoch uint64, steps
 			steps = append(steps, Step{Kind: DoDrop})
 		case d.Asked == epoch || now >= d.Deadline:
 			// The transfer was over, or may have been while this host stood still, and the copy
-			// is gone by nobody's word: a person may have let it run meanwhile. Then its disk is the newest. A source that asks for
-			// Release has the guest and its disk; here nobody has said so.
+			// is gone by nobody's word: a person may have let it run meanwhile. Then its disk is
+			// the newest.
 			steps = append(steps, Step{Kind: DoLeave})
 		}
 		n.Dropped = epoch

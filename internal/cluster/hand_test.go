@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/foreshift/foreshift/actuator/migration"
+	"github.com/foreshift/foreshift/schemas"
+	"github.com/foreshift/foreshift/streams"
 )
 
 // still is a cluster in which nothing has happened yet, with a copy of its first guest on
@@ -83,6 +85,19 @@ func TestUndefinedAfterItRan(t *testing.T) {
 		}
 		if got := w.bad != nil; got != x.broken {
 			t.Errorf("%s: %v", x.what, w.bad)
+		}
+	}
+}
+
+// TestWhoHoldsMemory: a VM that its host's report calls off holds no memory there, as in
+// docs/POLICY.md, and is still one of those that a rule may keep others apart from.
+func TestWhoHoldsMemory(t *testing.T) {
+	for state, off := range map[schemas.VMState]bool{schemas.VMRunning: false, schemas.VMPaused: false, schemas.VMShutOff: true, schemas.VMCrashed: true} {
+		w, g, h := still(t)
+		w.nats.streams[streams.Capacity].lastOf[streams.SubjectCapacityHost(h.id)] = &message{seq: 1, msg: &schemas.CapacityHost{VMs: []schemas.InventoryVM{{VM: g.id, State: state}}}}
+		there, not := w.seenOn(h, &schemas.Plan{Cut: schemas.Cut{Seq: map[string]uint64{streams.Capacity: 1}}})
+		if len(there) != 1 || there[0] != g || not[g] != off {
+			t.Errorf("%s: %v, off %v", state, there, not)
 		}
 	}
 }

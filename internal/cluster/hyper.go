@@ -302,7 +302,8 @@ func (j *transfer) arrive() {
 	}
 	d.spoilt = !w.calm && w.hyper.odds(w.mix.spoils)
 	w.say("libvirt "+string(j.src.id), j.g, "the transfer to %s is complete, both copies are paused", j.dst.id)
-	if !w.calm && w.hyper.odds(w.mix.wakes) {
+	// Where libvirt leads it asks for the disk's lease first, whoever resumes.
+	if !w.calm && w.hyper.odds(w.mix.wakes) && !(j.peer && j.src.acquire(j.g) != nil) {
 		w.counts.fault(12)
 		j.g.hurt = w.now
 		j.g.set(j.src, migration.Running, "somebody resumes it by hand, just then")

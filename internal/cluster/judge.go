@@ -210,13 +210,15 @@ func (w *world) rulesHold(f *fact, plan *schemas.Plan, is func(string, bool, str
 	is("I6", cordoned, "goes to a host that takes no VM")
 	is("I10", slices.Contains(p.Pinned, c.VM), "moves a VM that is pinned")
 	dst := w.byHost[c.Destination]
-	there := w.seenOn(dst, plan)
+	there, off := w.seenOn(dst, plan)
 	mem := f.g.plan.gib
 	for _, g := range there {
 		if g == f.g {
 			continue
 		}
-		mem += g.plan.gib
+		if !off[g] {
+			mem += g.plan.gib
+		}
 		for _, group := range p.Apart {
 			is("I10", slices.Contains(group, c.VM) && slices.Contains(group, g.id), "puts two VMs on one host that must be apart")
 		}
@@ -225,13 +227,17 @@ func (w *world) rulesHold(f *fact, plan *schemas.Plan, is func(string, bool, str
 }
 
 // seenOn are the guests that a plan knew on a host: by its last report, unless another
-// host has said since that it runs there; or by moves.
-func (w *world) seenOn(h *host, plan *schemas.Plan) []*guest {
-	var out []*guest
+// host has said since that it runs there; or by moves. Those that are off there, by that
+// report, are told: they hold no memory (docs/POLICY.md).
+func (w *world) seenOn(h *host, plan *schemas.Plan) (out []*guest, off map[*guest]bool) {
+	off = map[*guest]bool{}
 	own, said := w.lastReport(h, plan)
 	if own != nil {
 		for i := range own.VMs {
-			out = append(out, w.byVM[own.VMs[i].VM])
+			v := &own.VMs[i]
+			g := w.byVM[v.VM]
+			out = append(out, g)
+			off[g] = v.State != schemas.VMRunning && v.State != schemas.VMPaused
 		}
 	}
 	for _, o := range w.hosts {
@@ -246,11 +252,14 @@ func (w *world) seenOn(h *host, plan *schemas.Plan) []*guest {
 		}
 	}
 	for _, o := range w.order[max(0, len(w.order)-64):] {
-		if o.genuine && o.c.Destination == h.id && o.outcome == "" && o.msg.seq <= plan.Cut.Seq[streams.Migrations] && w.now-o.published < int64(10*time.Minute) && !slices.Contains(out, o.g) {
-			out = append(out, o.g)
+		if o.genuine && o.c.Destination == h.id && o.outcome == "" && o.msg.seq <= plan.Cut.Seq[streams.Migrations] && w.now-o.published < int64(10*time.Minute) {
+			if !slices.Contains(out, o.g) {
+				out = append(out, o.g)
+			}
+			off[o.g] = false
 		}
 	}
-	return out
+	return out, off
 }
 
 // lastReport is a host's newest that a plan had seen, and when it was stored.

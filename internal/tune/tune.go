@@ -46,7 +46,7 @@ type Config struct {
 	Base       time.Duration // length of the base step; default 5 min
 	Policy     policy.Policy // until the bus says otherwise; default [policy.Default]
 	Model      string        // that forecasts; default auto
-	Placements int           // random ones to start from; default 3
+	Placements int           // random ones to start from; default 8: what sets two values apart on one or two is luck
 	Workers    int           // default 1: the rest of the machine is for the services
 	Every      time.Duration // between two checks whether a look is due; default 12 base steps
 	LeaseTTL   time.Duration // default 10 s
@@ -63,7 +63,7 @@ func (c Config) withDefaults() Config {
 		c.Model = ensemble.Auto
 	}
 	if c.Placements <= 0 {
-		c.Placements = 3
+		c.Placements = 8
 	}
 	if c.Workers <= 0 {
 		c.Workers = 1
