@@ -204,9 +204,9 @@ func (r *Receiver) steps(ctx context.Context, t migration.Ticket, o migration.Of
 			}
 		case migration.DoLeave:
 			if f := r.j.made(vm); len(f.Paths) > 0 {
-				if err = r.forgo(vm); err == nil {
-					r.left(vm, "destination", f.Paths, fmt.Errorf("the copy of epoch %d was whole and is gone: nobody knows whether it has run", f.Epoch))
-				}
+				// Told before it is written down: a crash between tells it twice.
+				r.left(vm, "destination", f.Paths, fmt.Errorf("the copy of epoch %d was whole and is gone: nobody knows whether it has run", f.Epoch))
+				err = r.forgo(vm)
 			}
 		}
 		if err != nil {

@@ -284,13 +284,13 @@ func (r *receiving) next() {
 	}
 	if s.Kind == migration.DoLeave {
 		if a.journal.mem.files[g.index] != 0 {
+			a.h.leave(g) // told before it is written down, so that a crash between tells it twice
 			if err := r.note(0); err != nil {
 				if !errors.Is(err, errDied) {
 					r.answer(err)
 				}
 				return
 			}
-			a.h.leave(g)
 		}
 		a.later(time.Millisecond, r.next)
 		return

@@ -12,7 +12,7 @@
 //   - Nothing is changed that the operator has not given bounds for, nothing at all
 //     without `settings` in the policy's `learning`: then it is only told in the log.
 //   - Values are tried in shadow before they have an effect. A setting goes towards the
-//     best by a factor of 1.6 at the most where that is certain, of 1.25 where it is likely.
+//     best by a factor of 1.6 at the most.
 //   - A look plays the week since the last one and weighs all days of the ledger: eight
 //     weeks at the most.
 //   - An act is published only if no other policy came between reading and writing.

@@ -14,8 +14,7 @@
 //   - What is learnt of costs is compared with arithmetic alone, never with itself, and
 //     stays within a factor of 20 of it.
 //   - Settings change only towards what is expected to lose least over all days that were
-//     played, together, by a factor of 1.6 at the most where the 90 % interval of what it
-//     saves excludes 0 and of 1.25 where it does not; not if the chance to lose 5 % more is above
+//     played, together, by a factor of 1.6 at the most; not if the chance to lose 5 % more is above
 //     a quarter; inside the operator's bounds, and not on poor data. Why not is a typed answer.
 //   - A change is an ordinary act with its evidence: it can be rolled back like any other.
 //

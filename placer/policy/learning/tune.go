@@ -19,9 +19,8 @@ type Day struct {
 }
 
 const (
-	// surely is by how much a setting changes at a time where the 90 % interval of what that
-	// saves excludes 0, likely where it does not.
-	surely, likely = .6, .25
+	// stepMost is by how much a setting changes at a time.
+	stepMost = .6
 	// harm is the share of the loss by which a change must not make it worse but for a chance
 	// of doubt.
 	harm, doubt = .05, .25
@@ -35,8 +34,9 @@ const (
 	// what is measured is drawn towards 0 by that. coarse is the least by which differences of
 	// two days are believed to differ, as a share of a day's loss: a few quiet days say little.
 	typical, coarse = .3, .3
-	// kin is how much a neighbour on the grid says of a point, beside its own days.
-	kin = .65
+	// kin is how much a neighbour on the grid says of a point, beside its own days. More is
+	// of use where a day was played from two or three placements only.
+	kin = .2
 	// z is the quantile of a 90 % interval.
 	z = 1.645
 )
@@ -84,11 +84,7 @@ func Decide(p policy.Policy, g Grid, days []Day, resting []string) Change {
 	if best.saved <= worth*loss {
 		return no(schemas.ReasonNotCertain, "in %d days no other setting is expected to lose %.0f %% less", len(good), 100*worth)
 	}
-	most := likely
-	if best.low() > 0 {
-		most = surely
-	}
-	next := toward(from, to, most)
+	next := toward(from, to, stepMost)
 	// Between two points a step may be worse than either end.
 	for _, e := range []gain{best, weigh(now, g.read(good, next))} {
 		if chance := e.below(-harm * loss); chance > doubt || e.saved <= 0 {
@@ -196,7 +192,7 @@ func (g *Grid) read(days [][]float64, x Point) []float64 {
 }
 
 // smooth lets neighbours on the grid share what they lost: what sets them apart in a few
-// days is luck for the most part, since a single move done otherwise changes all that
+// days is luck to a part, since a single move done otherwise changes all that
 // follows. Points at an edge, with a neighbour on one side only, and steps in whole
 // numbers, which lie far apart, stay as they are: they would be drawn to one side.
 func (g *Grid) smooth(lost []float64) []float64 {

@@ -65,7 +65,7 @@ func TestDecide(t *testing.T) {
 	}{
 		"certainly better below": {best: 100, steep: .8, noise: .1, n: 14, change: benefit, to: 625},
 		"certainly better above": {best: 10000, steep: .8, noise: .1, n: 14, change: benefit, to: 1600},
-		"probably better":        {best: 10000, steep: .05, noise: .1, n: 6, change: benefit, to: 1250},
+		"probably better":        {best: 10000, steep: .05, noise: .1, n: 6, change: benefit, to: 1600},
 		"no difference":          {best: 100, steep: .001, noise: .001, n: 14, change: benefit, says: "not_certain"},
 		"luck alone":             {best: 1000, steep: 0, noise: .1, n: 14, change: benefit, says: "not_certain"},
 		"at the best":            {best: 1000, steep: .5, noise: .1, n: 14, change: benefit, says: "not_certain"},
