@@ -226,19 +226,22 @@ func TestGivenUpUnasked(t *testing.T) {
 }
 
 // TestReleasedWithoutACopy: a source asks for Release, and there is no copy. The files made
-// for it go, unless Finish was asked for: somebody may have let the copy run since.
+// for it go, unless Finish was done: somebody may have let the copy run since.
 func TestReleasedWithoutACopy(t *testing.T) {
 	made := Record{Fence: 7, Prepared: 7, Deadline: 100}
 	asked := made
 	asked.Asked = 7
+	done := asked
+	done.Finished = 7
 	for _, x := range []struct {
 		d    Record
 		h    Here
 		left bool
 	}{
 		{made, Here{Copy: Absent}, false},
-		{asked, Here{Copy: Absent}, true},
-		{asked, Here{Copy: Paused}, false}, // it is destroyed, and it never ran
+		{asked, Here{Copy: Absent}, false}, // in vain: libvirt has dropped it
+		{done, Here{Copy: Absent}, true},
+		{done, Here{Copy: Paused}, false}, // it is destroyed, and it never ran
 	} {
 		steps, why := Answer(x.d, Ask{Op: schemas.OpRelease, Epoch: 7, Expires: 99, Command: 7, Deadline: 100}, x.h, 50, DefaultLimits())
 		left := slices.ContainsFunc(steps, func(s Step) bool { return s.Kind == DoLeave })

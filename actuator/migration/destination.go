@@ -188,8 +188,8 @@ func (r *Rules) Answer(d Record, a Ask, h Here, now int64, l Limits) ([]Step, sc
 			switch {
 			case h.Copy != Absent && !d.theirs(h):
 				do(DoDrop)
-			case h.Copy == Absent && d.Asked == d.Prepared:
-				// Finish was asked for, and the copy is gone by nobody's word: a person may have
+			case h.Copy == Absent && d.Finished == d.Prepared:
+				// Finish was done, and the copy is gone by nobody's word: a person may have
 				// let it run while this host wrote nothing down. Then its disk is the newest.
 				do(DoLeave)
 			}
