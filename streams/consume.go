@@ -102,7 +102,7 @@ func (b *Bus) Consume(ctx context.Context, service string, in Input, handle func
 // Follow is Consume that also says, once and in the same goroutine, when all that
 // the input held at the start has been handled.
 func (b *Bus) Follow(ctx context.Context, service string, in Input, handle func(Event), caughtUp func()) error {
-	return b.read(ctx, service, in, true, func(a arrival) {
+	return b.serve(ctx, service, in, func(a arrival) {
 		switch {
 		case a.raw != nil:
 			handle(a.event)
@@ -112,21 +112,36 @@ func (b *Bus) Follow(ctx context.Context, service string, in Input, handle func(
 	})
 }
 
-// read is Consume with the news of having caught up.
-func (b *Bus) read(ctx context.Context, service string, in Input, verify bool, handle func(arrival)) error {
-	_, err := b.readTo(ctx, service, in, verify, handle)
+// serve is how a service reads: it checks signatures, and waits for a stream that has no
+// leader yet.
+func (b *Bus) serve(ctx context.Context, service string, in Input, handle func(arrival)) error {
+	_, err := b.readTo(ctx, service, in, true, handle, func(ctx context.Context, src *source) (*iterator, error) {
+		it, err := patiently(ctx, b, "stream "+in.Stream, func(ctx context.Context) (*iterator, error) { return b.open(ctx, src) })
+		if err != nil && ctx.Err() != nil {
+			return nil, nil // told to end while it waited
+		}
+		return it, err
+	})
 	return err
 }
 
-// readTo is read; it also gives the last sequence of the stream when it was opened.
-func (b *Bus) readTo(ctx context.Context, service string, in Input, verify bool, handle func(arrival)) (last uint64, err error) {
+// peruse is how a person reads: signatures are not checked, and a stream without a
+// leader is an error. It gives the last sequence of the stream when it was opened.
+func (b *Bus) peruse(ctx context.Context, in Input, handle func(arrival)) (last uint64, err error) {
+	return b.readTo(ctx, b.Role, in, false, handle, b.open)
+}
+
+func (b *Bus) readTo(ctx context.Context, service string, in Input, verify bool, handle func(arrival), open func(context.Context, *source) (*iterator, error)) (last uint64, err error) {
 	src, err := b.source(&in)
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", service, err)
 	}
-	it, err := b.open(ctx, src)
+	it, err := open(ctx, src)
 	if err != nil {
 		return 0, fmt.Errorf("%s: read %s: %w", service, in.Stream, err)
+	}
+	if it == nil {
+		return 0, nil
 	}
 	defer it.stop()
 	return it.last, b.drain(ctx, service, src, in, it, verify, handle)

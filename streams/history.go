@@ -16,7 +16,7 @@ func (b *Bus) History(ctx context.Context, in Input) ([]Event, error) {
 	defer cancel()
 	var out []Event
 	complete := false
-	err := b.read(ctx, b.Role, in, false, func(a arrival) {
+	_, err := b.peruse(ctx, in, func(a arrival) {
 		switch {
 		case complete:
 		case a.caughtUp:
@@ -45,7 +45,7 @@ func (b *Bus) Scan(ctx context.Context, in Input, handle func(Event)) (last uint
 	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
 	complete := false
-	last, err = b.readTo(inner, b.Role, in, false, func(a arrival) {
+	last, err = b.peruse(inner, in, func(a arrival) {
 		switch {
 		case complete:
 		case a.caughtUp:

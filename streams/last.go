@@ -16,7 +16,7 @@ func (b *Bus) Last(ctx context.Context, stream string, filters ...string) ([]Eve
 	defer cancel()
 	bySubject := map[string]Event{}
 	complete := false
-	err := b.read(ctx, b.Role, Input{Stream: stream, Filters: filters, From: FromLastPerSubject}, false, func(a arrival) {
+	_, err := b.peruse(ctx, Input{Stream: stream, Filters: filters, From: FromLastPerSubject}, func(a arrival) {
 		if complete {
 			return
 		}

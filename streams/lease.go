@@ -55,13 +55,22 @@ func (b *Bus) Hold(ctx context.Context, key string, ttl time.Duration) (*Lease, 
 	}
 	wait, done := c.denials.watch(ctx, "$JS.API.")
 	defer done()
-	kv, err := c.JS.KeyValue(wait, BucketLeases)
-	if err != nil {
+	ask := func(ctx context.Context) (jetstream.KeyValue, error) { return c.JS.KeyValue(ctx, BucketLeases) }
+	kv, err := ask(wait)
+	if err != nil && !silent(err) {
 		return nil, explain(wait, "lease "+key+": bucket "+BucketLeases, err)
 	}
 	l := &Lease{key: key, ttl: ttl, holder: nuid.Next(), ended: make(chan struct{})}
 	go func() {
 		defer close(l.ended)
+		if kv == nil {
+			if kv, err = patiently(ctx, b, "lease "+key, ask); err != nil {
+				if ctx.Err() == nil {
+					b.Log.Error("lease not possible", "lease", key, "err", explain(ctx, "bucket "+BucketLeases, err))
+				}
+				return
+			}
+		}
 		l.run(ctx, b, kv)
 	}()
 	return l, nil

@@ -181,7 +181,7 @@ func (sh *shell) readInput(ctx context.Context, in Input) {
 		case <-ctx.Done():
 		}
 	}
-	err := sh.Bus.read(ctx, sh.Name, in, true, func(a arrival) { put(delivery{stream: in.Stream, arrival: a}) })
+	err := sh.Bus.serve(ctx, sh.Name, in, func(a arrival) { put(delivery{stream: in.Stream, arrival: a}) })
 	put(delivery{stream: in.Stream, ended: true, err: err})
 }
 

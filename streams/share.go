@@ -87,14 +87,16 @@ func (b *Bus) Join(ctx context.Context, group string, parts int, ttl time.Durati
 	}
 	wait, done := c.denials.watch(ctx, "$JS.API.")
 	defer done()
-	kv, err := c.JS.KeyValue(wait, BucketLeases)
+	kv, err := patiently(wait, b, "bucket "+BucketLeases, func(ctx context.Context) (jetstream.KeyValue, error) { return c.JS.KeyValue(ctx, BucketLeases) })
 	if err != nil {
 		return nil, explain(wait, "share "+group+": bucket "+BucketLeases, err)
 	}
 	s := &Share{group: group, parts: parts, ttl: ttl, id: nuid.Next(), bus: b, kv: kv, members: map[string]*member{},
 		claims: make([]claimed, parts), ready: make([]byte, (parts+7)/8), drops: make([]bool, parts),
 		kick: make(chan struct{}, 1), ended: make(chan struct{})}
-	w, err := kv.Watch(ctx, group+".>") // until the end, not only until we have begun
+	w, err := patiently(ctx, b, "members of "+group, func(ctx context.Context) (jetstream.KeyWatcher, error) {
+		return kv.Watch(ctx, group+".>") // until the end, not only until we have begun
+	})
 	if err != nil {
 		return nil, explain(wait, "share "+group+": watch", err)
 	}

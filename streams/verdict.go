@@ -55,9 +55,12 @@ func (b *Bus) Work(ctx context.Context, durable string, handle func(context.Cont
 		return fmt.Errorf("work %s: %w", durable, err)
 	}
 	wait, done := c.denials.watch(ctx, "$JS.API.CONSUMER.")
-	cons, err := c.JS.Consumer(wait, Migrations, durable)
+	cons, err := patiently(wait, b, "consumer "+durable, func(ctx context.Context) (jetstream.Consumer, error) { return c.JS.Consumer(ctx, Migrations, durable) })
 	done()
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
 		return explain(wait, "work: consumer "+durable+" of "+Migrations, err)
 	}
 	var parked sync.WaitGroup
