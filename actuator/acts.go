@@ -1,6 +1,10 @@
 package actuator
 
 import (
+	"context"
+	"errors"
+	"time"
+
 	"github.com/foreshift/foreshift/actuator/migration"
 	"github.com/foreshift/foreshift/schemas"
 	"github.com/foreshift/foreshift/streams"
@@ -13,9 +17,14 @@ var actSubjects = []string{
 
 // acts is what the operators' words and the placer's heartbeat add up to.
 type acts struct {
-	pulse    migration.Pulse
-	switched uint64 // sequence of the last pause or resume
-	paused   bool
+	pulse   migration.Pulse
+	pausing migration.Pausing
+}
+
+// pausingOf is what an event says of new moves.
+func pausingOf(e streams.Event) migration.Pausing {
+	act, _ := e.Msg.(*schemas.Act)
+	return migration.Pausing{Seq: e.Seq, Stored: e.Time, Paused: act != nil && act.Act == schemas.ActPause}
 }
 
 // act folds one verified act. The bus has checked its signature.
@@ -28,15 +37,59 @@ func (a *Actuator) act(e streams.Event) {
 	defer a.mu.Unlock()
 	switch act.Act {
 	case schemas.ActPause, schemas.ActResume:
-		if e.Seq > a.acts.switched {
-			a.acts.switched, a.acts.paused = e.Seq, act.Act == schemas.ActPause
-			a.log.Info("new moves", "paused", a.acts.paused, "by", act.By, "why", act.Why)
-		}
+		a.switchTo(a.acts.pausing.Hear(pausingOf(e)), act)
 	case schemas.ActAbort, schemas.ActResolve:
 		for _, m := range a.moves {
 			if m.meant(act) {
 				a.tell(m, act)
 			}
+		}
+	}
+}
+
+// switchTo pauses new moves, or lets them go on, by an operator's word.
+func (a *Actuator) switchTo(p migration.Pausing, act *schemas.Act) {
+	if p == a.acts.pausing {
+		return
+	}
+	a.acts.pausing = p
+	a.log.Info("new moves", "paused", p.Paused, "by", act.By, "why", act.Why)
+}
+
+// askPaused asks for the operators' last word on new moves at times: see
+// [migration.Pausing.Anew]. Without an answer what has been heard stays in force, and
+// without heartbeats nothing starts.
+func (a *Actuator) askPaused(ctx context.Context) error {
+	t := time.NewTicker(a.cfg.pausingEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+		var last streams.Event
+		var err error
+		for _, kind := range []schemas.ActKind{schemas.ActPause, schemas.ActResume} {
+			e, failed := a.bus.LastOf(ctx, streams.Acts, streams.SubjectAct(kind))
+			switch {
+			case errors.Is(failed, streams.ErrNotFound):
+			case failed != nil:
+				err = errors.Join(err, failed)
+			case e.Seq > last.Seq:
+				last = e
+			}
+		}
+		act, ok := last.Msg.(*schemas.Act)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			a.log.Warn("not learnt anew whether new moves are paused; what was heard stays in force", "err", err)
+		case ok:
+			a.mu.Lock()
+			a.switchTo(a.acts.pausing.Anew(pausingOf(last)), act)
+			a.mu.Unlock()
 		}
 	}
 }

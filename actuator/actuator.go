@@ -21,6 +21,7 @@ import (
 type bus interface {
 	Publish(context.Context, streams.Out) (uint64, error)
 	LastUnder(ctx context.Context, stream, filter string) (*streams.Received, error)
+	LastOf(ctx context.Context, stream, subject string) (streams.Event, error)
 	Work(ctx context.Context, durable string, handle func(context.Context, *streams.Received) streams.Verdict) error
 	Consume(ctx context.Context, service string, in streams.Input, handle func(streams.Event)) error
 	Follow(ctx context.Context, service string, in streams.Input, handle func(streams.Event), caughtUp func()) error
@@ -49,13 +50,14 @@ type Config struct {
 	Step func(vm schemas.VMID, label string)
 
 	// For tests: other hosts than libvirt's, another clock.
-	source   SourceHost
-	incoming Incoming
-	clock    func() int64
-	catchUp  time.Duration
-	calls    *libvirt.Limits
-	bus      bus
-	crash    func(migration.Verb) bool
+	source       SourceHost
+	incoming     Incoming
+	clock        func() int64
+	catchUp      time.Duration
+	pausingEvery time.Duration
+	calls        *libvirt.Limits
+	bus          bus
+	crash        func(migration.Verb) bool
 }
 
 // Validate reports every fault of the configuration at once.
@@ -135,6 +137,9 @@ func New(cfg Config) (*Actuator, error) {
 	}
 	if a.cfg.catchUp == 0 {
 		a.cfg.catchUp = catchUp
+	}
+	if a.cfg.pausingEvery == 0 {
+		a.cfg.pausingEvery = migration.PausingEvery
 	}
 	if a.cfg.MaxMoves == 0 {
 		a.cfg.MaxMoves = 4
@@ -219,6 +224,7 @@ func (a *Actuator) Run(ctx context.Context) (err error) {
 		in := streams.Input{Stream: streams.Acts, Filters: actSubjects, From: streams.FromAll}
 		return a.bus.Follow(run, "actuator", in, a.act, func() { close(known) })
 	})
+	start(func() error { return a.askPaused(run) })
 	start(func() error {
 		select {
 		case <-known:

@@ -107,7 +107,7 @@ func (a *Actuator) facts(ctx context.Context, c *schemas.Command, order schemas.
 	_, f.Seen = a.j.seen(c.ID)
 	a.mu.Lock()
 	pulse := a.acts.pulse
-	f.Heartbeat, f.Paused = pulse.At, a.acts.paused
+	f.Heartbeat, f.Paused = pulse.At, a.acts.pausing.Paused
 	_, f.Moving = a.moves[c.VM]
 	f.Busy = len(a.moves) >= a.cfg.MaxMoves
 	a.mu.Unlock()

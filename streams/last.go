@@ -63,3 +63,20 @@ func (b *Bus) LastUnder(ctx context.Context, stream, filter string) (*Received, 
 	}
 	return &Received{Subject: m.Subject, Header: m.Header, Data: m.Data, Seq: m.Sequence, Time: m.Time.UnixNano()}, nil
 }
+
+// LastOf gives the last message of a subject, read from the stream's leader, decoded and
+// with its signature checked as [Bus.Consume] does. It is [ErrNotFound] when there is none.
+func (b *Bus) LastOf(ctx context.Context, stream, subject string) (Event, error) {
+	r, err := b.LastUnder(ctx, stream, subject)
+	if err != nil {
+		return Event{}, err
+	}
+	e, err := r.event(stream)
+	if err == nil {
+		err = b.authentic(r)
+	}
+	if err != nil {
+		return Event{}, fmt.Errorf("last of %s, %d: %w", subject, r.Seq, err)
+	}
+	return e, nil
+}

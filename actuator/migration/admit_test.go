@@ -115,6 +115,37 @@ func TestPulse(t *testing.T) {
 	}
 }
 
+// TestPausing: the later word holds, in sequence; asked for anew, what is stored later
+// holds, too, under a sequence that was given before.
+func TestPausing(t *testing.T) {
+	pause, resume := Pausing{Seq: 5, Stored: 50, Paused: true}, Pausing{Seq: 8, Stored: 80}
+	again := Pausing{Seq: 8, Stored: 95, Paused: true} // the resume was lost before
+	for _, c := range []struct {
+		name             string
+		known, say, want Pausing
+		anew             bool
+	}{
+		{"first", Pausing{}, pause, pause, false},
+		{"later", pause, resume, resume, false},
+		{"earlier", resume, pause, resume, false},
+		{"sequence given again, heard", resume, again, resume, false},
+		{"sequence given again, asked for", resume, again, again, true},
+		{"tail lost, asked for", resume, Pausing{Seq: 6, Stored: 95, Paused: true}, Pausing{Seq: 6, Stored: 95, Paused: true}, true},
+		{"never heard, asked for", pause, resume, resume, true},
+		{"a replica that is behind", resume, pause, resume, true},
+		{"no news", resume, resume, resume, true},
+		{"later, by a clock set back", pause, Pausing{Seq: 9, Stored: 40}, Pausing{Seq: 9, Stored: 40}, true},
+	} {
+		hear := c.known.Hear
+		if c.anew {
+			hear = c.known.Anew
+		}
+		if got := hear(c.say); got != c.want {
+			t.Errorf("%s: %+v, want %+v", c.name, got, c.want)
+		}
+	}
+}
+
 // TestSilence: a heartbeat counts for 30 s from when it was given, however late it comes
 // and whatever this host's clock says.
 func TestSilence(t *testing.T) {

@@ -38,8 +38,7 @@ type actuator struct {
 	proofs   []proof    // by guest: of the disk lock, as a destination
 	pulse    migration.Pulse
 	old      bool // the heartbeat being heard was there before
-	switched uint64
-	paused   bool
+	pausing  migration.Pausing
 	heard    int64 // truth: when the pause in force reached this process
 	busy     bool  // a command is being judged
 	waiting  []*delivery
@@ -68,12 +67,13 @@ func (a *actuator) start() {
 	a.moves, a.leading = make([]*drive, n), 0
 	a.served, a.queue, a.lives, a.finished = make([]bool, n), make([][]func(), n), make([]lifeBase, n), make([]uint64, n)
 	a.proofs = make([]proof, n)
-	a.pulse, a.switched, a.paused, a.heard, a.busy, a.waiting = migration.Pulse{}, 0, false, 0, false, nil
+	a.pulse, a.pausing, a.heard, a.busy, a.waiting = migration.Pulse{}, migration.Pausing{}, 0, false, nil
 	a.journal.open()
 	a.began = a.clock()
 	d := w.nats.durable[a.h.id]
 	d.process, d.gen, d.work = &a.process, a.gen, a.take
 	a.readActs()
+	a.askPaused()
 	a.tend()
 	a.tendLoop()
 	for i := range a.journal.mem.moves {
@@ -158,16 +158,7 @@ func (a *actuator) act(m *message) {
 		}
 		a.pulse = a.pulse.Hear(b, a.clock(), a.w.now)
 	case schemas.ActPause, schemas.ActResume:
-		if m.seq > a.switched {
-			a.switched, a.paused = m.seq, s.Act == schemas.ActPause
-			a.heard = 0
-			if a.paused {
-				a.heard = a.w.now
-			}
-			if m.signer == keyHostile {
-				a.w.violate("I8", nil, "%s heeds a %s that no operator has signed", a.name, s.Act)
-			}
-		}
+		a.switchTo(a.pausing.Hear(pausingOf(m)), m)
 	case schemas.ActAbort, schemas.ActResolve:
 		for _, d := range a.moves {
 			if d != nil && (s.Command == d.f.c.ID || s.Command == "" && s.VM == d.f.c.VM && int64(s.Time) >= d.started) {
@@ -175,6 +166,53 @@ func (a *actuator) act(m *message) {
 			}
 		}
 	}
+}
+
+func pausingOf(m *message) migration.Pausing {
+	s, _ := m.msg.(*schemas.Act)
+	return migration.Pausing{Seq: m.seq, Stored: m.at, Paused: s != nil && s.Act == schemas.ActPause}
+}
+
+// switchTo pauses new moves, or lets them go on, by what a message says.
+func (a *actuator) switchTo(p migration.Pausing, m *message) {
+	if p == a.pausing {
+		return
+	}
+	a.pausing, a.heard = p, 0
+	if p.Paused {
+		a.heard = a.w.now
+	}
+	if m.signer == keyHostile {
+		a.w.violate("I8", nil, "%s heeds a word on new moves that no operator has signed: %s", a.name, m.subject)
+	}
+}
+
+// askPaused asks for the operators' last word on new moves at times. A forged one is no
+// answer, and a replica that is behind knows only the one before.
+func (a *actuator) askPaused() {
+	w, st := a.w, a.w.nats.streams[streams.Acts]
+	a.later(migration.PausingEvery, func() {
+		defer a.askPaused()
+		if w.without("pause-anew") || !w.nats.present() || !w.links.reaches(a.node) {
+			return
+		}
+		var last *message
+		for _, kind := range []schemas.ActKind{schemas.ActPause, schemas.ActResume} {
+			m := st.lastOf[streams.SubjectAct(kind)]
+			if m != nil && w.now < w.nats.stale {
+				m = m.prev
+			}
+			if m != nil && w.keys.event(m) != nil {
+				return
+			}
+			if m != nil && (last == nil || m.seq > last.seq) {
+				last = m
+			}
+		}
+		if last != nil {
+			a.switchTo(a.pausing.Anew(pausingOf(last)), last)
+		}
+	})
 }
 
 // take gets a command; they are judged one after the other.
@@ -270,7 +308,7 @@ func (a *actuator) ruled(x *delivery, c *schemas.Command, g *guest, f migration.
 
 // facts gathers what the rules judge by; the clock is read last.
 func (a *actuator) facts(m *message, c *schemas.Command, g *guest) migration.Facts {
-	f := migration.Facts{Command: c, Seq: m.seq, Host: a.h.id, Fence: a.journal.fence(g), Heartbeat: a.pulse.At, Silence: a.pulse.Silence(a.w.now), Paused: a.paused, Busy: a.leading >= maxMoves}
+	f := migration.Facts{Command: c, Seq: m.seq, Host: a.h.id, Fence: a.journal.fence(g), Heartbeat: a.pulse.At, Silence: a.pulse.Silence(a.w.now), Paused: a.pausing.Paused, Busy: a.leading >= maxMoves}
 	if a.w.without("heartbeat-not-ahead") {
 		f.Silence = 0
 	}

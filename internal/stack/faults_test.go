@@ -187,10 +187,12 @@ func (r *rig) record() []streams.Event {
 	return events
 }
 
-// ends counts moves by how they ended; under "" are those of which no end is known.
-func (r *rig) ends() map[schemas.Result]int {
+func (r *rig) ends() map[schemas.Result]int { return endsOf(r.record()) }
+
+// endsOf counts moves by how they ended; under "" are those of which no end is known.
+func endsOf(record []streams.Event) map[schemas.Result]int {
 	last := map[schemas.CommandID]schemas.Result{}
-	for _, e := range r.record() {
+	for _, e := range record {
 		switch m := e.Msg.(type) {
 		case *schemas.Command:
 			last[m.ID] = ""
@@ -208,8 +210,11 @@ func (r *rig) ends() map[schemas.Result]int {
 // judge waits until all moves have ended and looks at what became of the VMs.
 func (r *rig) judge() {
 	r.t.Helper()
+	var record []streams.Event
+	var ends map[schemas.Result]int
 	r.until("every move has an end that is known", 60*time.Second, func() bool {
-		ends := r.ends()
+		record = r.record()
+		ends = endsOf(record)
 		return len(ends) > 0 && ends[""] == 0 && ends[schemas.ResultUnknown] == 0
 	})
 	if bad := r.fleet.Violations(); len(bad) > 0 {
@@ -223,12 +228,11 @@ func (r *rig) judge() {
 		}
 	}
 	r.until("all VMs are forecast", 30*time.Second, r.forecast)
-	ends := r.ends()
 	if ends[schemas.ResultSucceeded] < 5 {
 		r.t.Errorf("only %v moves: too little to tell", ends)
 	}
 	why := map[string]int{}
-	for _, e := range r.record() {
+	for _, e := range record {
 		if m, ok := e.Msg.(*schemas.Outcome); ok && m.Result == schemas.ResultFailed {
 			why[m.Reason.String()]++
 		}
