@@ -92,7 +92,7 @@ func (g *guest) at(h *host) *copyOf { return &g.copies[h.index] }
 func (g *guest) set(h *host, to migration.Copy, what string) {
 	c := g.at(h)
 	from := c.state
-	if from == migration.Running && to != migration.Running {
+	if from == migration.Running && to != migration.Running && !c.spoilt {
 		c.ran += time.Duration(g.w.now - c.since)
 	}
 	c.state, c.since = to, g.w.now

@@ -166,6 +166,7 @@ func (a *actuator) serve(q *request) {
 	if err := a.proven(q); err != nil {
 		a.w.counts.Forged++
 		a.reply(q, migration.Reply{}, err)
+		a.serveNext(i)
 		return
 	}
 	a.served[i] = true
@@ -174,8 +175,11 @@ func (a *actuator) serve(q *request) {
 }
 
 func (a *actuator) free(g *guest) {
-	i := g.index
-	a.served[i] = false
+	a.served[g.index] = false
+	a.serveNext(g.index)
+}
+
+func (a *actuator) serveNext(i int) {
 	if q := a.queue[i]; len(q) > 0 {
 		a.queue[i] = q[1:]
 		a.later(0, q[0])
