@@ -213,12 +213,10 @@ func (w *world) rulesHold(f *fact, plan *schemas.Plan, is func(string, bool, str
 	there, off := w.seenOn(dst, plan)
 	mem := f.g.plan.gib
 	for _, g := range there {
-		if g == f.g {
+		if g == f.g || off[g] {
 			continue
 		}
-		if !off[g] {
-			mem += g.plan.gib
-		}
+		mem += g.plan.gib
 		for _, group := range p.Apart {
 			is("I10", slices.Contains(group, c.VM) && slices.Contains(group, g.id), "puts two VMs on one host that must be apart")
 		}
@@ -228,7 +226,7 @@ func (w *world) rulesHold(f *fact, plan *schemas.Plan, is func(string, bool, str
 
 // seenOn are the guests that a plan knew on a host: by its last report, unless another
 // host has said since that it runs there; or by moves. Those that are off there, by that
-// report, are told: they hold no memory (docs/POLICY.md).
+// report, are told: they hold no memory, and no rule counts them (docs/POLICY.md).
 func (w *world) seenOn(h *host, plan *schemas.Plan) (out []*guest, off map[*guest]bool) {
 	off = map[*guest]bool{}
 	own, said := w.lastReport(h, plan)
