@@ -78,7 +78,7 @@ const moving = 5 * time.Second
 // Moving reports that the link carries the transfer at this time: post-copy over one
 // that drops packets would lose the VM.
 func (c Convergence) Moving(now int64) bool {
-	return c.at != 0 && now-c.at < int64(moving) && c.Rate > 0 && c.last.Speed > 0
+	return c.at != 0 && c.at <= now && now-c.at < int64(moving) && c.Rate > 0 && c.last.Speed > 0
 }
 
 // widen reports that the allowed downtime is due to be raised by a step.

@@ -212,7 +212,7 @@ var sourceGuards = []Guard[Act]{
 		if a.Action.Verb != Report {
 			return schemas.Reason{}
 		}
-		o, current := a.Seen, a.Seen.Peer.Asked >= a.State.Since
+		o, current := a.Seen, a.Seen.Peer.Asked >= a.State.Since && a.Seen.Peer.Asked <= a.Now
 		switch a.Action.Result {
 		case schemas.ResultSucceeded:
 			if o.Source != Absent || o.Destination != Running || !current {

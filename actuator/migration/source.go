@@ -20,7 +20,7 @@ func (r *Rules) Next(s State, o Observation, now int64) (State, []Action, schema
 	if s.Stage == Ended {
 		return s, nil, s.Why
 	}
-	s = absorb(s, o, now)
+	s = absorb(s.notAhead(now), o, now)
 	if s.Stage == Ended {
 		return s, nil, s.Why
 	}
@@ -104,6 +104,13 @@ func overdue(s State, o Observation, now int64) bool {
 		limit = max(limit, s.Limits.Life)
 	}
 	return now-s.Since >= int64(limit)
+}
+
+// notAhead is the move once its clock was set back: what would come only later has been,
+// and nobody knows when. It is waited for anew, not until the clock comes there again.
+func (s State) notAhead(now int64) State {
+	s.Since, s.Aborted, s.Transfer.Forward = min(s.Since, now), min(s.Aborted, now), min(s.Transfer.Forward, now)
+	return s
 }
 
 // absorb takes in how the last act ended.

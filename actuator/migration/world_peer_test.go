@@ -107,6 +107,10 @@ func TestTheLastGuards(t *testing.T) {
 		{"post-copy", schemas.ReasonPostCopy, PostCopy, func(a *Act) { a.State.Peer = false }},
 		{"post-copy", schemas.ReasonPostCopy, PostCopy, func(a *Act) { a.State.MayPostCopy = false }},
 		{"post-copy", schemas.ReasonPostCopy, PostCopy, func(a *Act) { a.Now += 10e9 }}, // nothing heard since: the link may drop
+		{"post-copy", schemas.ReasonPostCopy, PostCopy, func(a *Act) { a.Now -= 2e9 }},  // the clock was set back: heard nobody knows when
+		{"both-hosts", schemas.ReasonUnknownMove, Report, func(a *Act) { // the same
+			a.Action.Result, a.Seen.Source, a.Seen.Peer.Asked = schemas.ResultSucceeded, Absent, now+1
+		}},
 		{"peer-lock", schemas.ReasonLock, PostCopy, func(a *Act) { a.Seen.Lock = no(schemas.ReasonLock, "gone") }},
 		{"source-still", schemas.ReasonUnsafe, Finish, func(a *Act) { a.Seen.Foreign = true }}, // a person let it run, and paused it
 		{"source-still", schemas.ReasonUnsafe, Resume, func(a *Act) { a.Seen.Foreign = true }},
