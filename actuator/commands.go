@@ -70,7 +70,12 @@ func (a *Actuator) judge(ctx context.Context, c *schemas.Command, r *streams.Rec
 		t.Lead = lead
 	}
 	rec := moveRecord{Mark: migration.MarkAccepted, Written: f.Now, Epoch: r.Seq, Started: schemas.Time(f.Now), Command: c, Order: order, Peer: t.Lead != nil}
-	if err := a.j.write(entry{VM: c.VM, Time: rec.Started, Fence: r.Seq, ID: c.ID, Move: &rec}); err != nil {
+	// It runs here: that may be news to what this host knows as an earlier destination of it.
+	err := a.receiver.saw(c.VM, f.Source)
+	if err == nil {
+		err = a.j.write(entry{VM: c.VM, Time: rec.Started, Fence: r.Seq, ID: c.ID, Move: &rec})
+	}
+	if err != nil {
 		why := schemas.Reason{Code: schemas.ReasonJournal, Detail: err.Error()}
 		return a.refuse(ctx, c, r.Seq, f, why), none
 	}

@@ -106,11 +106,15 @@ func (r *Receiver) serve(ctx context.Context, op schemas.Op, t migration.Ticket,
 		return migration.Reply{Why: why, Peer: migration.Peer{Fence: rec.Fence, Released: rec.Released, Resumed: rec.Resumed, Asked: asked}}, &migration.Refusal{Why: why}
 	}
 	here := r.here(vm, seen)
+	noted := r.note(vm, here)
 	ask := migration.Ask{Op: op, Epoch: t.Epoch, AfterSeq: t.Command.AfterSeq, Expires: expires, Command: int64(t.Command.Expires), Deadline: int64(t.Command.Deadline) + int64(r.limits.DiskTime(o.Copied()))}
 	if ask.Peer = op == schemas.OpPrepare && o.Peer != nil; ask.Peer {
 		here.Lock = r.prove(t, func() error { return r.host.Prove(ctx, o.Peer.Lease) })
 	}
 	steps, why := r.rules.Answer(r.j.record(vm), ask, here, asked, r.limits)
+	if noted != nil {
+		why = migration.ReasonOf(noted)
+	}
 	reply := migration.Reply{Seen: seen.Seen}
 	if why.OK() && op == schemas.OpPrepare && len(steps) > 0 && o.XML != "" { // not of what is prepared already, nor by an older source
 		if err = r.host.Fits(ctx, o.XML); err != nil {
@@ -130,6 +134,9 @@ func (r *Receiver) serve(ctx context.Context, op schemas.Op, t migration.Ticket,
 		// Say what is there now, not what was before.
 		if now, lookErr := r.host.Observe(ctx, t); lookErr == nil {
 			reply.Seen = now.Seen
+			if noted = r.note(vm, r.here(vm, now)); noted != nil {
+				why.Detail += "; " + noted.Error()
+			}
 		} else {
 			reply.Copy = migration.Unreachable
 		}
@@ -227,10 +234,9 @@ func (r *Receiver) stillPrepare(ctx context.Context, t migration.Ticket, ask mig
 	if err != nil {
 		return err
 	}
-	if why := r.rules.RecheckPrepare(r.j.record(vm), ask, r.here(vm, seen), r.now(), r.limits); !why.OK() {
-		return &migration.Refusal{Why: why}
-	}
-	return nil
+	here := r.here(vm, seen)
+	why := r.rules.RecheckPrepare(r.j.record(vm), ask, here, r.now(), r.limits)
+	return r.noted(vm, here, why)
 }
 
 // stillDrop looks once more before a copy is destroyed.
@@ -240,7 +246,43 @@ func (r *Receiver) stillDrop(ctx context.Context, t migration.Ticket) error {
 	if err != nil {
 		return err
 	}
-	if why := r.rules.RecheckDrop(r.j.record(vm), t.Epoch, r.here(vm, seen), r.now()); !why.OK() {
+	here := r.here(vm, seen)
+	why := r.rules.RecheckDrop(r.j.record(vm), t.Epoch, here, r.now())
+	return r.noted(vm, here, why)
+}
+
+// note writes down what a look has shown, whatever becomes of what it was for: a copy
+// that was seen running may be gone by the next look, and then nothing tells it from one
+// that died as it stood.
+func (r *Receiver) note(vm schemas.VMID, here migration.Here) error {
+	rec := r.j.record(vm)
+	seen := rec.Seen(here)
+	if seen == rec {
+		return nil
+	}
+	if err := r.j.write(entry{VM: vm, Time: schemas.Time(r.now()), Record: &seen}); err != nil {
+		return &migration.Refusal{Why: schemas.Reason{Code: schemas.ReasonJournal, Detail: err.Error()}}
+	}
+	return nil
+}
+
+// saw notes the state of a copy that this host has seen otherwise than for a request. Where
+// one is being served its own look will tell: nobody waits for it.
+func (r *Receiver) saw(vm schemas.VMID, c migration.Copy) error {
+	mu := r.lock(vm)
+	if !mu.TryLock() {
+		return nil
+	}
+	defer mu.Unlock()
+	return r.note(vm, migration.Here{Copy: c})
+}
+
+// noted is a refusal, if any, once what the look has shown is written down.
+func (r *Receiver) noted(vm schemas.VMID, here migration.Here, why schemas.Reason) error {
+	if err := r.note(vm, here); err != nil {
+		return err
+	}
+	if !why.OK() {
 		return &migration.Refusal{Why: why}
 	}
 	return nil
@@ -350,7 +392,10 @@ func (r *Receiver) tendOne(ctx context.Context, vm schemas.VMID) error {
 		return err
 	}
 	here := r.here(vm, seen)
-	epoch, steps := r.rules.Tend(rec, here, r.now(), r.limits)
+	if err := r.note(vm, here); err != nil {
+		return err
+	}
+	epoch, steps := r.rules.Tend(r.j.record(vm), here, r.now(), r.limits)
 	t.Epoch = epoch
 	_, err = r.steps(ctx, t, migration.Offer{}, migration.Ask{}, steps, seen)
 	return err

@@ -24,12 +24,13 @@ type Record struct {
 // litter: a copy that was prepared here, was never to run, and may still be here.
 func (d Record) litter() bool { return d.Prepared > d.Dropped && d.Prepared > d.Resumed }
 
-// seenRunning is the record once the copy is seen running. Whoever resumed a finished
-// copy, a person too: what the guest has done since is nowhere else, so that it counts
+// Seen is the record once the host has looked: it is written down, where it differs, by
+// every look and before anything is decided by it, also where what was asked is refused.
+// It changes only when the copy is seen running. Whoever resumed a finished copy, a person too: what the guest has done since is nowhere else, so that it counts
 // as this host's intent. So does a VM that a person has started where one was only
 // prepared, or had been given up: it is never dropped, should it be paused again, and
 // what the source still holds is older than it.
-func (d Record) seenRunning(h Here) Record {
+func (d Record) Seen(h Here) Record {
 	if h.Copy != Running {
 		return d
 	}
@@ -121,8 +122,8 @@ type Consent struct {
 	Limits Limits
 }
 
-// Answer decides what a destination does on a request: the steps in order, or a
-// reason to refuse. Asking the same again does nothing twice. The rules are
+// Answer decides what a destination does on a request, by the record with what the look
+// has shown ([Record.Seen]): the steps in order, or a reason to refuse. Asking the same again does nothing twice. The rules are
 // [DefaultRules].
 func Answer(d Record, a Ask, h Here, now int64, l Limits) ([]Step, schemas.Reason) {
 	return defaultRules.Answer(d, a, h, now, l)
@@ -138,10 +139,7 @@ func (r *Rules) Answer(d Record, a Ask, h Here, now int64, l Limits) ([]Step, sc
 	do := func(k StepKind) { steps = append(steps, Step{Kind: k}) }
 	on := d
 	switch e := a.Epoch; a.Op {
-	case schemas.OpObserve:
-		if n := d.seenRunning(h); n != d {
-			write(n)
-		}
+	case schemas.OpObserve: // all that a look has shown is written down: see [Record.Seen]
 	case schemas.OpPrepare:
 		if d.Prepared == e && h.Session == e && d.Released < e {
 			break // done already
@@ -236,8 +234,8 @@ func (r *Rules) consent(on Record, a Ask, h Here, now int64, l Limits, steps []S
 	return steps, schemas.Reason{}
 }
 
-// Tend is the destination's housekeeping of one VM, at a restart and at times: it
-// carries out a resume intent, and drops an incoming guest that nobody asked to
+// Tend is the destination's housekeeping of one VM, at a restart and at times, by the
+// record with what the look has shown ([Record.Seen]): it carries out a resume intent, and drops an incoming guest that nobody asked to
 // finish. The epoch it acts for is returned with the steps.
 func Tend(d Record, h Here, now int64, l Limits) (epoch uint64, steps []Step) {
 	return defaultRules.Tend(d, h, now, l)
@@ -249,10 +247,6 @@ func (r *Rules) Tend(d Record, h Here, now int64, l Limits) (epoch uint64, steps
 	switch {
 	case h.Copy == Unreachable:
 		return 0, nil
-	case d.seenRunning(h) != d:
-		n = d.seenRunning(h)
-		epoch = n.Resumed
-		steps = []Step{{Write, n}}
 	case d.Resumed > d.Ran && d.Resumed > d.Released:
 		epoch = d.Resumed
 		n.Ran = d.Resumed

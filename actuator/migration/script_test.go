@@ -184,15 +184,17 @@ func (p *script) destination(t *testing.T, d *datadriven.TestData) string {
 	}
 	var steps []Step
 	var why schemas.Reason
+	var first []Step // what the look has shown
+	if seen := p.rec.Seen(p.h); seen != p.rec {
+		first, p.rec = []Step{{Write, seen}}, seen
+	}
 	if d.Cmd == "tend" {
 		e, steps = Tend(p.rec, p.h, p.now, DefaultLimits())
 	} else {
 		steps, why = Answer(p.rec, Ask{Op: schemas.Op(d.CmdArgs[0].Key), Epoch: e, AfterSeq: e - 1, Expires: p.now + 1e9, Command: p.now + 1e9, Deadline: p.now + 60e9}, p.h, p.now, DefaultLimits())
 	}
-	if !why.OK() {
-		return "refused: " + why.String() + "\n"
-	}
-	if len(steps) == 0 {
+	steps = append(first, steps...)
+	if len(steps) == 0 && why.OK() {
 		return "nothing to do\n"
 	}
 	var b strings.Builder
@@ -210,6 +212,9 @@ func (p *script) destination(t *testing.T, d *datadriven.TestData) string {
 			continue
 		}
 		fmt.Fprintf(&b, "%s (epoch %d)\n", s.Kind, e)
+	}
+	if !why.OK() {
+		fmt.Fprintf(&b, "refused: %s\n", why)
 	}
 	return b.String()
 }

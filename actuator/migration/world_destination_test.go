@@ -26,8 +26,28 @@ func (w *world) crashDestination() {
 	w.tend()
 }
 
+// look is what both the requests and the housekeeping begin with; false when it could
+// not be written down.
+func (w *world) look() (Here, bool) {
+	h := w.here()
+	if n := w.rec.Seen(h); n != w.rec {
+		if w.odds(w.f.DiskFails) {
+			return h, false
+		}
+		w.rec = n
+	}
+	if w.dst == Running {
+		w.ran = true // and the host has seen it: before, nobody could know
+	}
+	return h, true
+}
+
 func (w *world) tend() {
-	if e, steps := w.rules.Tend(w.rec, w.here(), w.now, w.s.Limits); len(steps) > 0 {
+	h, ok := w.look()
+	if !ok {
+		return
+	}
+	if e, steps := w.rules.Tend(w.rec, h, w.now, w.s.Limits); len(steps) > 0 {
 		w.log("destination tends epoch %d", e)
 		w.steps(e, steps)
 	}
@@ -40,6 +60,7 @@ func (w *world) tendHome() {
 		return
 	}
 	h := Here{Copy: w.src, Incoming: w.src == Paused && w.s.Stage > Preparing, Leads: w.mark != MarkEnded}
+	w.home = w.home.Seen(h)
 	_, steps := w.rules.Tend(w.home, h, w.now, w.s.Limits)
 	for _, s := range steps {
 		switch s.Kind {
@@ -108,6 +129,7 @@ func (w *world) steps(e uint64, steps []Step) bool {
 			w.meddle() // there is a moment since the look
 			if why := w.rules.RecheckDrop(w.rec, e, w.here(), w.now); !why.OK() {
 				w.log("  destination: not dropped: %s", why)
+				w.look()
 				return false
 			}
 			if w.theirs {
@@ -127,7 +149,11 @@ func (w *world) steps(e uint64, steps []Step) bool {
 }
 
 func (w *world) serve(a Ask) (schemas.Reason, bool) {
-	steps, why := w.rules.Answer(w.rec, a, w.here(), w.now, w.s.Limits)
+	h, ok := w.look()
+	if !ok {
+		return schemas.Reason{Code: schemas.ReasonJournal, Detail: "what was seen"}, w.rng.Intn(2) == 0
+	}
+	steps, why := w.rules.Answer(w.rec, a, h, w.now, w.s.Limits)
 	if !why.OK() {
 		w.log("  destination refuses %s(%d): %s", a.Op, a.Epoch, why)
 		return why, true
@@ -143,9 +169,6 @@ func (w *world) serve(a Ask) (schemas.Reason, bool) {
 	}
 	if !w.steps(a.Epoch, steps) {
 		return schemas.Reason{Code: schemas.ReasonLibvirt, Detail: "a step failed"}, w.rng.Intn(2) == 0
-	}
-	if a.Op == schemas.OpObserve && w.dst == Running {
-		w.ran = true // and the host has seen it: before, nobody could know
 	}
 	return schemas.Reason{}, true
 }

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -290,9 +291,16 @@ func (a *actuator) ruled(x *delivery, c *schemas.Command, g *guest, f migration.
 	default:
 		a.w.admitted(a, m, &f)
 		r := moveRecord{mark: migration.MarkAccepted, written: f.Now, epoch: m.seq, started: f.Now, peer: f.Peer, f: a.w.factOf(m)}
-		switch err := a.journal.write(entry{g: g, fence: m.seq, id: c.ID, seq: m.seq, move: &r}); err {
-		case nil:
-		case errDied:
+		var err error
+		if !a.served[g.index] {
+			err = a.note(g, migration.Here{Copy: f.Source})
+		}
+		if err == nil {
+			err = a.journal.write(entry{g: g, fence: m.seq, id: c.ID, seq: m.seq, move: &r})
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, errDied):
 			return
 		default:
 			a.refuse(x, c, g, f, schemas.Reason{Code: schemas.ReasonJournal, Detail: err.Error()})

@@ -223,6 +223,13 @@ func (r *receiving) begin() {
 	}
 	r.reply.Seen = seen
 	here := a.here(r.g, seen)
+	switch err := a.note(r.g, here); {
+	case errors.Is(err, errDied):
+		return
+	case err != nil:
+		r.answer(err)
+		return
+	}
 	r.ask = migration.Ask{Op: q.op, Epoch: q.epoch, AfterSeq: q.f.c.AfterSeq, Expires: q.expires, Command: int64(q.f.c.Expires), Deadline: int64(q.f.c.Deadline)}
 	ask := &r.ask
 	if q.disks {
@@ -240,6 +247,31 @@ func (r *receiving) begin() {
 	w.answering(a, q, *ask, steps, asked)
 	r.steps = steps
 	r.next()
+}
+
+// note writes down what a look has shown, whatever becomes of what it was for.
+func (a *actuator) note(g *guest, here migration.Here) error {
+	rec := a.journal.record(g)
+	seen := rec.Seen(here)
+	if seen == rec {
+		return nil
+	}
+	err := a.journal.write(entry{g: g, record: &seen})
+	if err != nil && !errors.Is(err, errDied) {
+		return &migration.Refusal{Why: schemas.Reason{Code: schemas.ReasonJournal, Detail: err.Error()}}
+	}
+	return err
+}
+
+// noted is a refusal, if any, once what the look has shown is written down.
+func (a *actuator) noted(g *guest, here migration.Here, why schemas.Reason) error {
+	if err := a.note(g, here); err != nil {
+		return err
+	}
+	if !why.OK() {
+		return &migration.Refusal{Why: why}
+	}
+	return nil
 }
 
 func (a *actuator) here(g *guest, seen migration.Seen) migration.Here {
@@ -339,8 +371,10 @@ func (r *receiving) effect(k migration.StepKind) error {
 		if err != nil {
 			return err
 		}
-		if why := w.rules.RecheckPrepare(a.journal.record(g), r.ask, a.here(g, seen), a.clock(), migration.DefaultLimits()); !why.OK() {
-			return &migration.Refusal{Why: why}
+		here := a.here(g, seen)
+		why := w.rules.RecheckPrepare(a.journal.record(g), r.ask, here, a.clock(), migration.DefaultLimits())
+		if err := a.noted(g, here, why); err != nil {
+			return err
 		}
 		if err := r.promise(); err != nil {
 			return err
@@ -366,8 +400,10 @@ func (r *receiving) effect(k migration.StepKind) error {
 		if err != nil {
 			return err
 		}
-		if why := w.rules.RecheckDrop(a.journal.record(g), r.epoch, a.here(g, seen), a.clock()); !why.OK() {
-			return &migration.Refusal{Why: why}
+		here := a.here(g, seen)
+		why := w.rules.RecheckDrop(a.journal.record(g), r.epoch, here, a.clock())
+		if err := a.noted(g, here, why); err != nil {
+			return err
 		}
 		a.lives[g.index] = lifeBase{}
 		return a.h.release(g, epoch, asked)
@@ -388,6 +424,11 @@ func (r *receiving) answer(err error) {
 	}
 	if seen, bad := a.h.look(g); bad == nil {
 		r.reply.Seen = seen
+		if bad := a.note(g, a.here(g, seen)); errors.Is(bad, errDied) {
+			return
+		} else if err == nil {
+			err = bad
+		}
 	} else {
 		r.reply.Copy = migration.Unreachable
 	}
@@ -435,8 +476,15 @@ func (a *actuator) tend() {
 		if err != nil {
 			continue
 		}
+		here := a.here(g, seen)
+		switch err := a.note(g, here); {
+		case errors.Is(err, errDied):
+			return
+		case err != nil:
+			continue
+		}
 		t := &receiving{a: a, g: g, reply: migration.Reply{Seen: seen}}
-		if t.epoch, t.steps = a.w.rules.Tend(rec, a.here(g, seen), a.clock(), migration.DefaultLimits()); len(t.steps) == 0 {
+		if t.epoch, t.steps = a.w.rules.Tend(a.journal.record(g), here, a.clock(), migration.DefaultLimits()); len(t.steps) == 0 {
 			continue
 		}
 		a.w.say(a.name, g, "tends epoch %d: %v", t.epoch, t.steps[0].Kind)
