@@ -256,8 +256,9 @@ func TestGivenUpUnasked(t *testing.T) {
 	}
 }
 
-// TestReleasedWithoutACopy: a source asks for Release, and there is no copy. The files made
-// for it go, unless Finish was done: somebody may have let the copy run since.
+// TestReleasedWithoutACopy: a source asks for Release, and there is no copy, or only its
+// definition. The files made for it go, unless Finish was done: somebody may have let the
+// copy run since.
 func TestReleasedWithoutACopy(t *testing.T) {
 	made := Record{Fence: 7, Prepared: 7, Deadline: 100}
 	asked := made
@@ -273,12 +274,21 @@ func TestReleasedWithoutACopy(t *testing.T) {
 		{asked, Here{Copy: Absent}, false}, // in vain: libvirt has dropped it
 		{done, Here{Copy: Absent}, true},
 		{done, Here{Copy: Paused}, false}, // it is destroyed, and it never ran
+		{done, Here{Copy: ShutOff}, true}, // it has died: only its definition goes
+		{asked, Here{Copy: ShutOff}, true},
 	} {
-		steps, why := Answer(x.d, Ask{Op: schemas.OpRelease, Epoch: 7, Expires: 99, Command: 7, Deadline: 100}, x.h, 50, DefaultLimits())
+		steps, why := Answer(x.d.Seen(x.h), Ask{Op: schemas.OpRelease, Epoch: 7, Expires: 99, Command: 7, Deadline: 100}, x.h, 50, DefaultLimits())
 		left := slices.ContainsFunc(steps, func(s Step) bool { return s.Kind == DoLeave })
-		if n := len(steps); !why.OK() || n == 0 || steps[n-1].Record.Dropped != 7 || left != x.left {
+		drops := slices.ContainsFunc(steps, func(s Step) bool { return s.Kind == DoDrop })
+		if n := len(steps); !why.OK() || n == 0 || steps[n-1].Record.Dropped != 7 || left != x.left || drops != (x.h.Copy != Absent) {
 			t.Errorf("%+v with %+v: %v, %+v", x.d, x.h, why, steps)
 		}
+	}
+	given := asked // and the actuator died before it had dropped anything
+	given.Released = 7
+	_, steps := Tend(given, Here{Copy: ShutOff}, 50, DefaultLimits())
+	if len(steps) != 3 || steps[0].Kind != DoDrop || steps[1].Kind != DoLeave || steps[2].Record.Dropped != 7 {
+		t.Errorf("housekeeping of what was released: %+v", steps)
 	}
 }
 

@@ -26,11 +26,16 @@ func (d Record) litter() bool { return d.Prepared > d.Dropped && d.Prepared > d.
 
 // Seen is the record once the host has looked: it is written down, where it differs, by
 // every look and before anything is decided by it, also where what was asked is refused.
-// It changes only when the copy is seen running. Whoever resumed a finished copy, a person too: what the guest has done since is nowhere else, so that it counts
-// as this host's intent. So does a VM that a person has started where one was only
-// prepared, or had been given up: it is never dropped, should it be paused again, and
-// what the source still holds is older than it.
+//
+// Whoever resumed a finished copy, a person too: what the guest has done since is nowhere
+// else, so that it counts as this host's intent. So does a VM that a person has started
+// where one was only prepared, or had been given up: it is never dropped, should it be
+// paused again, and what the source still holds is older than it. Where only a definition
+// is left, Finish3 went through, though its record may have failed.
 func (d Record) Seen(h Here) Record {
+	if h.Copy == ShutOff && d.litter() && d.Asked == d.Prepared {
+		d.Finished = d.Asked
+	}
 	if h.Copy != Running {
 		return d
 	}
@@ -183,11 +188,11 @@ func (r *Rules) Answer(d Record, a Ask, h Here, now int64, l Limits) ([]Step, sc
 			write(n)
 		}
 		if d.litter() && d.Prepared <= e {
-			switch {
-			case h.Copy != Absent && !d.theirs(h):
+			if h.Copy != Absent && !d.theirs(h) {
 				do(DoDrop)
-			case h.Copy == Absent && d.Finished == d.Prepared:
-				// Finish was done, and the copy is gone by nobody's word: a person may have
+			}
+			if h.Copy.Gone() && d.Finished == d.Prepared {
+				// Finish was done, and the copy has ended by nobody's word: a person may have
 				// let it run while this host wrote nothing down. Then its disk is the newest.
 				do(DoLeave)
 			}
@@ -264,12 +269,12 @@ func (r *Rules) Tend(d Record, h Here, now int64, l Limits) (epoch uint64, steps
 			n.Released = epoch
 			steps = append(steps, Step{Write, n})
 		}
-		switch {
-		case h.Copy != Absent:
+		if h.Copy != Absent {
 			steps = append(steps, Step{Kind: DoDrop})
-		case d.Asked == epoch || now >= d.Deadline:
+		}
+		if h.Copy.Gone() && (d.Asked == epoch || now >= d.Deadline) {
 			// The transfer was over, or may have been while this host stood still, and the copy
-			// is gone by nobody's word: a person may have let it run meanwhile. Then its disk is
+			// has ended by nobody's word: a person may have let it run meanwhile. Then its disk is
 			// the newest.
 			steps = append(steps, Step{Kind: DoLeave})
 		}
