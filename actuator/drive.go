@@ -394,7 +394,7 @@ func (d *Drive) tell(v migration.Verb) {
 // publish tells of the move: on a change of phase, else at most twice a second.
 func (d *Drive) publish(p schemas.Phase, always bool) {
 	now := d.Now()
-	if !always && now-d.told < int64(progressTick) || d.Progress == nil {
+	if !always && d.told <= now && now-d.told < int64(progressTick) || d.Progress == nil {
 		return
 	}
 	d.phase, d.told = p, now

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -170,6 +171,44 @@ func TestPeerFinishLost(t *testing.T) {
 		t.Fatalf("%s: %s", o.Result, o.Reason)
 	}
 	r.at(vm, 1)
+}
+
+// TestPeerDefinitionLeft: while the source waits for a reply of Finish that is lost, the
+// destination runs, its QEMU dies, and its definition is left. That is no failure like
+// others: a person is told, and nothing is touched until the runbook has been followed.
+func TestPeerDefinitionLeft(t *testing.T) {
+	t.Parallel()
+	book := recipes(t)["A peer-to-peer move has left a shut-off copy"]
+	if len(book) != 1 {
+		t.Fatalf("the runbook has %d recipes for it", len(book))
+	}
+	r := newPeerRig(t, true)
+	there := r.fleet.Hosts()[1].ID
+	if err := r.fleet.Inject(sim.Fault{Kind: sim.DropReply, Host: there, Proc: rpc.DomainMigrateFinish3Params}); err != nil {
+		t.Fatal(err)
+	}
+	vm := r.on(0)
+	r.dead = vm.ID // it ran at the destination: the simulator counts what it did there as lost
+	r.beat()
+	c := r.command(vm, 0, 1)
+	r.send(c)
+	for end := time.Now().Add(20 * time.Second); !slices.Contains(r.fleet.Running(vm.ID), there); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it never ran at the destination")
+		}
+	}
+	if err := r.fleet.Inject(sim.Fault{Kind: sim.KillQEMU, Host: there, VM: vm.ID}); err != nil {
+		t.Fatal(err)
+	}
+	o := r.want(c.ID, schemas.ResultUnknown, 20*time.Second)
+	if o.Reason.Code != schemas.ReasonUnsafe || o.SourceSeen != "running" || o.DestSeen != "shut-off" {
+		t.Fatalf("%s: source %s, destination %s", o.Reason, o.SourceSeen, o.DestSeen)
+	}
+	r.follow(vm, book[0])
+	if o = r.end(c.ID, 20*time.Second); o.Result != schemas.ResultFailed || o.DestSeen != "absent" {
+		t.Fatalf("%s: %s, destination %s", o.Result, o.Reason, o.DestSeen)
+	}
+	r.at(vm, 0)
 }
 
 // TestPeerLockDaemonDies: the loss of the lock daemon withdraws a peer-to-peer move

@@ -51,7 +51,9 @@ func propose(s State, o Observation, to []Action) []Action {
 		if s.Peer && (o.Job.Active || s.Tries < leastTries) {
 			break // it may just begin, or be at it still
 		}
-		to = append(to, Action{Verb: TakeBack}, Action{Verb: Release})
+		if to = append(to, Action{Verb: TakeBack}); o.Peer.Released < s.Epoch { // once is enough
+			to = append(to, Action{Verb: Release})
+		}
 	case Unreachable:
 		if s.Lived {
 			to = append(to, s.end())

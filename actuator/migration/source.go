@@ -362,9 +362,19 @@ func turn(s State, o Observation, now int64) State {
 
 // released: the destination has durably given the epoch up and holds no copy.
 func released(s State, o Observation) bool {
+	if stray(s, o) {
+		return false
+	}
 	// A resume intent for this epoch or a later one says that the VM has run there since:
 	// what is left at the source is old, whatever later epochs were released.
 	return o.Peer.Released >= s.Epoch && o.Peer.Resumed < s.Epoch && o.Destination.Gone()
+}
+
+// stray: libvirt led, and the destination keeps a definition of the VM, which it had not
+// before. Libvirt makes it just before it lets the VM run there: it may have run, and died,
+// while Finish3's reply was lost and the source waited. No record tells, as nobody was asked.
+func stray(s State, o Observation) bool {
+	return s.Peer && s.Stage == HandedOver && o.Destination == ShutOff
 }
 
 // hold is reached when the guards let nothing pass, or nothing but looking is left
@@ -402,6 +412,8 @@ func stuck(s State, o Observation, why schemas.Reason) schemas.Reason {
 		return schemas.Reason{Code: schemas.ReasonNoneLeft, Detail: "neither host has a live copy"}
 	case o.Destination.Gone() && o.Peer.Resumed >= s.Epoch:
 		return schemas.Reason{Code: schemas.ReasonNoneLeft, Detail: "the destination was to run the VM and has lost it; the source's copy is " + o.Source.String() + " and stale"}
+	case stray(s, o):
+		return schemas.Reason{Code: schemas.ReasonUnsafe, Detail: "libvirt led, and the destination keeps a shut-off copy: the VM may have run there, so that its disk is newer than what the source's copy (" + o.Source.String() + ") knows; it is left to a person"}
 	case o.Destination == Running && o.Life == NoLife:
 		return schemas.Reason{Code: schemas.ReasonNoLifeSign, Detail: "runs at the destination without a sign of life; the source's copy is kept"}
 	case !why.OK():
