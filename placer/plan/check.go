@@ -36,8 +36,8 @@ func (s *State) Trusted(a, b int32) schemas.Reason {
 
 // Check says why an action planned before may not start now, ok when it may. The
 // state must be a fresh one: whatever the plan was made on may have changed. An action
-// that counts on others to make room is judged with them; those others only once it
-// has begun.
+// that counts on others to make room is judged with them, save for memory, which they
+// hold until they have gone; those others only once it has begun.
 func (s *State) Check(act *schemas.Action) schemas.Reason {
 	if !s.Gate.OK() {
 		return s.Gate
@@ -59,6 +59,8 @@ func (s *State) Check(act *schemas.Action) schemas.Reason {
 	if r := s.started(act); !r.OK() {
 		return r
 	}
+	// Memory they have not left yet: no other makes room for it by what it is going to do.
+	full := !s.sums.memFits(int(i), int(b))
 	var helpers []*candidate
 	for _, h := range act.Helpers {
 		if x := s.helper(&h, act.Destination); x != nil {
@@ -66,6 +68,9 @@ func (s *State) Check(act *schemas.Action) schemas.Reason {
 		}
 	}
 	ch := s.pair(c, b)
+	if ch.why == schemas.ReasonOK && full {
+		ch.why, ch.res, ch.other = schemas.ReasonNoRoom, schemas.Memory, -1
+	}
 	for _, x := range helpers {
 		s.lift(x)
 	}
@@ -130,10 +135,14 @@ func (s *State) helper(h *schemas.Helper, host schemas.HostID) *candidate {
 	return x
 }
 
-// Take reserves an action that starts now, for the next Check of the same state.
+// Take reserves an action that starts now, for the next Check of the same state: as of any
+// move under way, its memory counts at both ends.
 func (s *State) Take(act *schemas.Action) {
 	c, to := s.candidate(s.V.VMIndex(act.VM)), s.V.HostIndex(act.Destination)
 	s.put(c, to)
+	s.sums.linger(int(c.vm), int(c.home), c.from)
+	s.sums.exact(int(c.home))
+	s.sums.refresh(int(c.home))
 	src, dst := &s.V.Hosts[c.home], &s.V.Hosts[to]
 	s.tally.Add(act.VM, src.ID, dst.ID, s.link(src.Site, dst.Site))
 	s.vmWhy[c.vm] = no(schemas.ReasonMoving, "command %s to %s has just been given", act.ID, act.Destination)

@@ -114,6 +114,31 @@ func TestExchange(t *testing.T) {
 	}
 }
 
+// A newcomer is never sent to a host whose memory is still held, though whoever holds it
+// is about to go, or has just been told to.
+func TestRoomOnlyOnceTheyHaveLeft(t *testing.T) {
+	w := fleettest.New(5 * time.Minute)
+	hostsOf(w, 10, 64, "a", "c")
+	hostsOf(w, 10, 20, "b")
+	vmOn(w, "a1", "a", 6.5, 8)
+	vmOn(w, "a2", "a", 6, 8)
+	vmOn(w, "b1", "b", 3, 8)
+	vmOn(w, "b2", "b", 3.2, 8)
+	leave := schemas.Action{ID: "m-1", VM: fleettest.ID("b1"), Name: "b1", Source: "b", Destination: "c"}
+	come := schemas.Action{ID: "m-2", VM: fleettest.ID("a2"), Name: "a2", Source: "a", Destination: "b", Helpers: []schemas.Helper{{VM: leave.VM, Destination: "c"}}}
+	s := Prepare(fold(t, w, inputs(w)), auto(), cut(w))
+	if why := s.Check(&come); why.Code != schemas.ReasonNoRoom {
+		t.Errorf("before b1 has been told to go, a2 is sent: %v", why)
+	}
+	s.Take(&leave)
+	if why := s.Check(&come); why.Code != schemas.ReasonNoRoom {
+		t.Errorf("before b1 has gone, a2 is sent: %v", why)
+	}
+	if come.Helpers = nil; s.Check(&come).Code != schemas.ReasonNoRoom {
+		t.Error("before b1 has gone, a2 is sent though it counts on nobody")
+	}
+}
+
 // A host is emptied in turns, whatever its pressure and whatever that costs.
 func TestDrainGoesFirstAndTakesTurns(t *testing.T) {
 	w := fleettest.New(5 * time.Minute)

@@ -300,7 +300,8 @@ func (b *board) retime(moves []*candidate, q *line) bool {
 }
 
 // lead ties a VM that only makes room to the first of the moves it makes room for: it
-// does not start before that one has.
+// does not start before that one has. One that waits for the room itself is not that move
+// where there is another, or they would wait for each other.
 func (b *board) lead() {
 	for round := len(b.moves) + 1; round > 0; round-- { // each but the last drops one
 		alone := -1
@@ -309,7 +310,10 @@ func (b *board) lead() {
 				continue
 			}
 			for _, x := range b.moves {
-				if !x.aid && x.dest == c.home && (c.leader == nil || x.best.rank > c.leader.best.rank) {
+				if x.aid || x.dest != c.home {
+					continue
+				}
+				if y := c.leader; y == nil || cmp.Or(cmp.Compare(is(x.best.due <= c.best.due), is(y.best.due <= c.best.due)), cmp.Compare(x.best.rank, y.best.rank)) > 0 {
 					c.leader = x
 				}
 			}

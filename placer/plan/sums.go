@@ -75,11 +75,7 @@ func newSums(v *fleet.View, p policy.Policy) *sums {
 			s.move(i, int(m.Host), int(m.Dest), m.From)
 			s.addGrid(i, int(m.Host), -1, m.From, schemas.Slots)
 			s.addGrid(i, int(m.Dest), 1, m.From, 0)
-			// Its memory is held at both ends until the move is seen to have ended.
-			s.settle(int(m.Host))
-			s.addPath(s.mem, int(m.Host), s.memory(i), 1, m.From)
-			s.addPath(s.end, int(m.Host), s.memory(i), 1, 0)
-			s.promised[m.Host] += s.vpromise[i]
+			s.linger(i, int(m.Host), m.From)
 		}
 	}
 	for h := range v.Hosts {
@@ -237,6 +233,16 @@ func (s *sums) add(i, h int, sign float64, from, memFrom int) {
 func (s *sums) move(i, a, b, from int) {
 	s.add(i, a, -1, from, from)
 	s.add(i, b, 1, from, 0)
+}
+
+// linger holds the memory of VM i, which moves away at slot from, at its source a as well,
+// until the move is seen to have ended.
+func (s *sums) linger(i, a, from int) {
+	s.settle(a)
+	s.addPath(s.mem, a, s.memory(i), 1, from)
+	s.addPath(s.end, a, s.memory(i), 1, 0)
+	s.promised[a] += s.vpromise[i]
+	s.late[a].unsure = true
 }
 
 // back takes the move back.
