@@ -33,6 +33,7 @@ type Receiver struct {
 	address string      // at which QEMU takes them in; empty: libvirt chooses
 
 	finished map[schemas.VMID]finishReply
+	undone   map[schemas.VMID]uint64 // epochs whose Finish3 has failed, with nothing left
 	proofs   map[schemas.VMID]proof
 	lives    map[schemas.VMID]lifeBase
 }
@@ -59,7 +60,7 @@ const (
 func newReceiver(host Incoming, j *journal, rules *migration.Rules, limits migration.Limits, now func() int64) *Receiver {
 	born := time.Now()
 	return &Receiver{host: host, j: j, rules: rules, limits: limits, now: now, steady: func() int64 { return int64(time.Since(born)) }, seed: maphash.MakeSeed(),
-		finished: map[schemas.VMID]finishReply{}, proofs: map[schemas.VMID]proof{}, lives: map[schemas.VMID]lifeBase{}}
+		finished: map[schemas.VMID]finishReply{}, undone: map[schemas.VMID]uint64{}, proofs: map[schemas.VMID]proof{}, lives: map[schemas.VMID]lifeBase{}}
 }
 
 func (r *Receiver) lock(vm schemas.VMID) *sync.Mutex {
@@ -200,6 +201,10 @@ func (r *Receiver) steps(ctx context.Context, t migration.Ticket, o migration.Of
 				r.mu.Lock()
 				r.finished[vm] = finishReply{t.Epoch, next}
 				r.mu.Unlock()
+			} else if now, bad := r.host.Observe(ctx, t); bad == nil && now.Copy == migration.Absent && migration.HowOf(err) == migration.Refused {
+				r.mu.Lock()
+				r.undone[vm] = t.Epoch
+				r.mu.Unlock()
 			}
 		case migration.DoResume:
 			r.forget(vm)
@@ -212,7 +217,7 @@ func (r *Receiver) steps(ctx context.Context, t migration.Ticket, o migration.Of
 		case migration.DoLeave:
 			if f := r.j.made(vm); len(f.Paths) > 0 {
 				// Told before it is written down: a crash between tells it twice.
-				r.left(vm, "destination", f.Paths, fmt.Errorf("the copy of epoch %d was whole and is gone: nobody knows whether it has run", f.Epoch))
+				r.left(vm, "destination", f.Paths, fmt.Errorf("the copy of epoch %d may have been whole, and is gone: nobody knows whether it has run", f.Epoch))
 				err = r.forgo(vm)
 			}
 		}
@@ -289,7 +294,10 @@ func (r *Receiver) noted(vm schemas.VMID, here migration.Here, why schemas.Reaso
 }
 
 func (r *Receiver) here(vm schemas.VMID, seen migration.Reply) migration.Here {
-	return migration.Here{Copy: seen.Copy, Incoming: seen.Incoming, Session: r.host.Session(vm), Leads: r.j.leads(vm)}
+	r.mu.Lock()
+	undone := r.undone[vm]
+	r.mu.Unlock()
+	return migration.Here{Copy: seen.Copy, Incoming: seen.Incoming, Session: r.host.Session(vm), Undone: undone, Leads: r.j.leads(vm)}
 }
 
 // promise writes down which files are about to be made for a VM's disks, once it is

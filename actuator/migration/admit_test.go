@@ -257,8 +257,8 @@ func TestGivenUpUnasked(t *testing.T) {
 }
 
 // TestReleasedWithoutACopy: a source asks for Release, and there is no copy, or only its
-// definition. The files made for it go, unless Finish was done: somebody may have let the
-// copy run since.
+// definition. The files made for it go, unless Finish was asked for and is not known to have
+// failed: somebody may have let the copy run since.
 func TestReleasedWithoutACopy(t *testing.T) {
 	made := Record{Fence: 7, Prepared: 7, Deadline: 100}
 	asked := made
@@ -271,13 +271,16 @@ func TestReleasedWithoutACopy(t *testing.T) {
 		left bool
 	}{
 		{made, Here{Copy: Absent}, false},
-		{asked, Here{Copy: Absent}, false}, // in vain: libvirt has dropped it
+		{asked, Here{Copy: Absent, Undone: 7}, false}, // in vain: libvirt has dropped it
+		{asked, Here{Copy: Absent}, true},             // or its record failed
+		{asked, Here{Copy: Absent, Undone: 6}, true},
 		{done, Here{Copy: Absent}, true},
 		{done, Here{Copy: Paused}, false}, // it is destroyed, and it never ran
 		{done, Here{Copy: ShutOff}, true}, // it has died: only its definition goes
 		{asked, Here{Copy: ShutOff}, true},
+		{asked, Here{Copy: ShutOff, Undone: 7}, true}, // somebody has defined it
 	} {
-		steps, why := Answer(x.d.Seen(x.h), Ask{Op: schemas.OpRelease, Epoch: 7, Expires: 99, Command: 7, Deadline: 100}, x.h, 50, DefaultLimits())
+		steps, why := Answer(x.d, Ask{Op: schemas.OpRelease, Epoch: 7, Expires: 99, Command: 7, Deadline: 100}, x.h, 50, DefaultLimits())
 		left := slices.ContainsFunc(steps, func(s Step) bool { return s.Kind == DoLeave })
 		drops := slices.ContainsFunc(steps, func(s Step) bool { return s.Kind == DoDrop })
 		if n := len(steps); !why.OK() || n == 0 || steps[n-1].Record.Dropped != 7 || left != x.left || drops != (x.h.Copy != Absent) {

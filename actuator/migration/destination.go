@@ -30,12 +30,8 @@ func (d Record) litter() bool { return d.Prepared > d.Dropped && d.Prepared > d.
 // Whoever resumed a finished copy, a person too: what the guest has done since is nowhere
 // else, so that it counts as this host's intent. So does a VM that a person has started
 // where one was only prepared, or had been given up: it is never dropped, should it be
-// paused again, and what the source still holds is older than it. Where only a definition
-// is left, Finish3 went through, though its record may have failed.
+// paused again, and what the source still holds is older than it.
 func (d Record) Seen(h Here) Record {
-	if h.Copy == ShutOff && d.litter() && d.Asked == d.Prepared {
-		d.Finished = d.Asked
-	}
 	if h.Copy != Running {
 		return d
 	}
@@ -85,6 +81,7 @@ type Here struct {
 	Copy     Copy
 	Incoming bool           // paused because a transfer comes in, not a whole copy
 	Session  uint64         // epoch for which this process holds the connection of Prepare3
+	Undone   uint64         // epoch whose Finish3 this process has seen fail, with nothing left of the guest
 	Leads    bool           // this host leads a move of the VM: its copy is that move's source
 	Lock     schemas.Reason // why the disk lock is not proven, for a peer-to-peer move
 }
@@ -191,9 +188,10 @@ func (r *Rules) Answer(d Record, a Ask, h Here, now int64, l Limits) ([]Step, sc
 			if h.Copy != Absent && !d.theirs(h) {
 				do(DoDrop)
 			}
-			if h.Copy.Gone() && d.Finished == d.Prepared {
-				// Finish was done, and the copy has ended by nobody's word: a person may have
-				// let it run while this host wrote nothing down. Then its disk is the newest.
+			if h.Copy.Gone() && d.Asked == d.Prepared && !(h.Copy == Absent && h.Undone == d.Prepared) {
+				// Finish was done, or may have been and its record failed, and the copy has ended
+				// by nobody's word: a person may have let it run while this host wrote nothing
+				// down. Then its disk is the newest.
 				do(DoLeave)
 			}
 			n := d

@@ -27,22 +27,22 @@ const maxMoves = 2
 // what is here is the shell around them: goroutines turned into events.
 type actuator struct {
 	process
-	h        *host
-	journal  journal
-	began    int64
-	moves    []*drive // under way, by guest
-	leading  int
-	served   []bool     // by guest: a request is being served
-	queue    [][]func() // by guest: requests that wait
-	lives    []lifeBase // by guest
-	finished []uint64   // by guest: epoch whose Finish3 was done by this process
-	proofs   []proof    // by guest: of the disk lock, as a destination
-	pulse    migration.Pulse
-	old      bool // the heartbeat being heard was there before
-	pausing  migration.Pausing
-	heard    int64 // truth: when the pause in force reached this process
-	busy     bool  // a command is being judged
-	waiting  []*delivery
+	h       *host
+	journal journal
+	began   int64
+	moves   []*drive // under way, by guest
+	leading int
+	served  []bool     // by guest: a request is being served
+	queue   [][]func() // by guest: requests that wait
+	lives   []lifeBase // by guest
+	undone  []uint64   // by guest: epoch whose Finish3 has failed, with nothing left
+	proofs  []proof    // by guest: of the disk lock, as a destination
+	pulse   migration.Pulse
+	old     bool // the heartbeat being heard was there before
+	pausing migration.Pausing
+	heard   int64 // truth: when the pause in force reached this process
+	busy    bool  // a command is being judged
+	waiting []*delivery
 }
 
 // lifeBase is what a guest's counters were when it was first seen running here.
@@ -66,7 +66,7 @@ func (a *actuator) start() {
 	a.gen++
 	a.up, a.stopped = true, 0
 	a.moves, a.leading = make([]*drive, n), 0
-	a.served, a.queue, a.lives, a.finished = make([]bool, n), make([][]func(), n), make([]lifeBase, n), make([]uint64, n)
+	a.served, a.queue, a.lives, a.undone = make([]bool, n), make([][]func(), n), make([]lifeBase, n), make([]uint64, n)
 	a.proofs = make([]proof, n)
 	a.pulse, a.pausing, a.heard, a.busy, a.waiting = migration.Pulse{}, migration.Pausing{}, 0, false, nil
 	a.journal.open()

@@ -250,7 +250,7 @@ func (r *receiving) begin() {
 }
 
 func (a *actuator) here(g *guest, seen migration.Seen) migration.Here {
-	h := migration.Here{Copy: seen.Copy, Incoming: seen.Incoming, Leads: a.leads(g)}
+	h := migration.Here{Copy: seen.Copy, Incoming: seen.Incoming, Undone: a.undone[g.index], Leads: a.leads(g)}
 	if c := g.at(a.h); c.conn == a.gen && c.incoming {
 		h.Session = c.session
 	}
@@ -362,7 +362,11 @@ func (r *receiving) effect(k migration.StepKind) error {
 		}
 		return err
 	case migration.DoFinish:
-		return a.h.finish(g, epoch, a.gen)
+		err := a.h.finish(g, epoch, a.gen)
+		if err != nil && migration.HowOf(err) == migration.Refused && g.at(a.h).state == migration.Absent {
+			a.undone[g.index] = epoch
+		}
+		return err
 	case migration.DoResume:
 		a.lives[g.index] = lifeBase{}
 		if !w.calm && w.hyper.odds(w.mix.resumeFails) {
