@@ -99,3 +99,37 @@ func forgePause(t *testing.T, r *rig) {
 	m.Header.Set(schemas.HeaderSchema, schemas.SchemaHeader(schemas.KindAct))
 	streamstest.Raw(t, r.srv, m)
 }
+
+// TestHeartbeatStoredAnew: a heartbeat from before an actuator began is no sign of life
+// when somebody has it stored anew, also if others came after it. A new one is.
+func TestHeartbeatStoredAnew(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	beat := func() *streams.Received {
+		r.act(r.placer, &schemas.Act{Act: schemas.ActHeartbeat, By: "placer"})
+		m, err := r.placer.LastUnder(r.ctx(), streams.Acts, streams.SubjectAct(schemas.ActHeartbeat))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	first := beat()
+	beat()
+	quick := func(c *Config) { c.catchUp = time.Second }
+	r.host(0, quick)
+	r.host(1, quick)
+	time.Sleep(500 * time.Millisecond)
+	again := &nats.Msg{Subject: first.Subject, Data: first.Data, Header: first.Header}
+	again.Header.Del("Nats-Msg-Id")
+	streamstest.Raw(t, r.srv, again)
+	c := r.command(r.on(0), 0, 1)
+	r.send(c)
+	if o := r.want(c.ID, schemas.ResultRefused, 15*time.Second); o.Reason.Code != schemas.ReasonHeartbeat {
+		t.Fatalf("refused for %s, want %s", o.Reason, schemas.ReasonHeartbeat)
+	}
+	beat()
+	time.Sleep(200 * time.Millisecond)
+	c = r.command(r.on(0), 0, 1)
+	r.send(c)
+	r.want(c.ID, schemas.ResultSucceeded, 15*time.Second)
+}

@@ -218,7 +218,8 @@ func (a *Actuator) Run(ctx context.Context) (err error) {
 	// All acts of operators, and not the last of each: a forged act is refused, but it must
 	// not hide the genuine one before it. After the moves are taken up, of which they may
 	// speak. Heartbeats follow: without one nothing starts, so that no command is judged
-	// before the pauses are known.
+	// before the pauses are known. Also those of before, so that none of them counts when
+	// somebody has it stored anew.
 	known := make(chan struct{})
 	start(func() error {
 		in := streams.Input{Stream: streams.Acts, Filters: actSubjects, From: streams.FromAll}
@@ -231,7 +232,7 @@ func (a *Actuator) Run(ctx context.Context) (err error) {
 		case <-run.Done():
 			return nil
 		}
-		in := streams.Input{Stream: streams.Acts, Filters: []string{streams.SubjectAct(schemas.ActHeartbeat)}, From: streams.FromLastPerSubject}
+		in := streams.Input{Stream: streams.Acts, Filters: []string{streams.SubjectAct(schemas.ActHeartbeat)}, From: streams.FromSince, Since: migration.HeardFor}
 		live := false
 		return a.bus.Follow(run, "actuator", in, func(e streams.Event) { a.beat(e, !live) }, func() { live = true })
 	})

@@ -37,6 +37,10 @@ type Pulse struct {
 // thought to be ahead by more than an hour.
 const heardLast = 1024
 
+// HeardFor is from how far back an actuator that starts reads the heartbeats that it may
+// have heard before, as old ones: as many as are known again.
+const HeardFor = 85 * time.Minute
+
 // aheadFor is how long a heartbeat's witness of the servers' clock counts at least: that
 // clock may be set back.
 const aheadFor = int64(time.Minute)

@@ -3,6 +3,7 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/foreshift/foreshift/actuator/migration"
@@ -100,13 +101,26 @@ func (a *actuator) readActs() {
 				a.act(m)
 			}
 		}
-		if m := st.lastOf[heartbeatSubject]; m != nil {
-			a.old = true
+		a.old = true
+		for _, m := range a.before(st.lastOf[heartbeatSubject]) {
 			a.act(m)
-			a.old = false
 		}
+		a.old = false
 		st.follow(&a.process, from, nil, nil, a.act)
 	})
+}
+
+// before are the heartbeats of a while, up to the last one: by this host's clock, which may
+// be wrong.
+func (a *actuator) before(last *message) (out []*message) {
+	since := a.clock() - int64(migration.HeardFor)
+	for m := last; m != nil && m.at >= since; m = m.prev {
+		if out = append(out, m); a.w.without("heartbeats-before") {
+			break
+		}
+	}
+	slices.Reverse(out)
+	return out
 }
 
 // kill ends the process; it starts again by itself.

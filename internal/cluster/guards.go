@@ -47,6 +47,7 @@ var others = []Guard{
 	{Name: "expectation", Where: "bus", What: "a command goes on a VM's record only if nobody else has written to it since", kind: "placer", favour: []string{"stops", "twists"}},
 	{Name: "fsync", Where: "journal", What: "a record is flushed before it counts"},
 	{Name: "ack-after-journal", Where: "actuator", What: "a command is acknowledged only when the journal holds it"},
+	{Name: "heartbeats-before", Where: "actuator", What: "an actuator that starts reads the heartbeats of before, so that none of them counts when somebody has it stored anew", favour: []string{"clocks", "hostile", "twists"}},
 	{Name: "pause-anew", Where: "actuator", What: "the operators' last pause or resume is asked for anew at times: one stored under a sequence that was given before is sent to nobody"},
 	{Name: "acts-from-all", Where: "actuator", What: "after a start all acts are read, so that a forged one hides none before it", favour: []string{"hostile", "kills", "operators"}},
 	{Name: "act-signature", Where: "authority", What: "acts are signed by an operator"},

@@ -31,6 +31,7 @@ func (w *world) pretend(until int64) {
 				m := *w.lastBeatOf
 				m.id = id
 				w.inject(&m)
+				w.forgetBeats(&m)
 				w.pretend(until)
 				return
 			}
