@@ -150,7 +150,11 @@ func explained(cs []*schemas.Command, to schemas.HostID, step schemas.Step, base
 // Table writes the report for people.
 func (w *Week) Table(out io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s to %s: %d VMs on %d hosts\n\n", w.From.Std().UTC().Format("2006-01-02 15:04"), w.To.Std().UTC().Format("2006-01-02 15:04"), w.VMs, w.Hosts)
+	on := fmt.Sprintf(" on %d hosts", w.Hosts)
+	if w.Hosts == 0 { // an imported history alone
+		on = "; no host reports here, so that nobody knows how full they were"
+	}
+	fmt.Fprintf(&b, "%s to %s: %d VMs%s\n\n", w.From.Std().UTC().Format("2006-01-02 15:04"), w.To.Std().UTC().Format("2006-01-02 15:04"), w.VMs, on)
 	fmt.Fprintf(&b, "what happened   %.2f core-hours of demand above what hosts have, in %d steps of a host; VMs waited %.2f core-hours for cores\n", w.Unmet, w.Short, w.Waited)
 	fmt.Fprintf(&b, "what was moved  %d moves commanded, %d succeeded, %d of them before the shortage; %.1f GiB, %.2f s of standstill; they were to save %.2f core-hours\n",
 		w.Commanded, w.Succeeded, w.InTime, w.Sent, w.Downtime, w.Expected)

@@ -43,4 +43,8 @@ func TestTell(t *testing.T) {
 	if err := w.Table(&text); err != nil || !strings.Contains(text.String(), "another balancer") {
 		t.Error(text.String(), err)
 	}
+	text.Reset()
+	if err := Tell(WeekInput{Base: base, Steps: steps}).Table(&text); err != nil || !strings.Contains(text.String(), "2 VMs; no host reports here") {
+		t.Error(text.String(), err)
+	}
 }
