@@ -166,6 +166,13 @@ func TestPostCopy(t *testing.T) {
 		if x.verb != PostCopy {
 			continue
 		}
+		if _, a := defaultRules.Recheck(s, o, acts[0], now+1e9); a.Verb != PostCopy {
+			t.Errorf("a moment later: %s", a.Verb)
+		}
+		// The process stood still in between: the link may be gone.
+		if given, a := defaultRules.Recheck(s, o, acts[0], now+20e9); a.Verb != Abort || given.PostCopied || given.Aborted == 0 || given.Why.Code != schemas.ReasonPostCopy {
+			t.Errorf("20 s later: %s, %+v", a.Verb, given)
+		}
 		o.Abort = true
 		if _, acts, _ := Next(s, o, now+600e9); len(acts) != 0 {
 			t.Errorf("%v once the memory is on two hosts", acts)

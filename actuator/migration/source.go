@@ -53,7 +53,8 @@ func (r *Rules) Next(s State, o Observation, now int64) (State, []Action, schema
 // Recheck asks again, when an act is about to be done that begins a move, ends a copy or
 // lets libvirt lead, whether what it rests on is still fresh: the process may have stood still
 // since Next decided, or its clock may have been set. If not, it gives a look in the
-// act's place. Other acts pass as they are.
+// act's place, and for post-copy, whose link may be gone by now, the end of a transfer
+// that does not get on without. Other acts pass as they are.
 func (r *Rules) Recheck(s State, o Observation, a Action, now int64) (State, Action) {
 	switch a.Verb {
 	case Confirm, Destroy:
@@ -69,6 +70,13 @@ func (r *Rules) Recheck(s State, o Observation, a Action, now int64) (State, Act
 		if !s.Peer || r.check(Act{s, o, a, now}).OK() && fresh(s, o, now) {
 			return s, a
 		}
+	case PostCopy:
+		why := r.check(Act{s, o, a, now})
+		if why.OK() {
+			return s, a
+		}
+		s.PostCopied, s.Aborted, s.Why = false, now, why
+		return s, Action{Verb: Abort}
 	default:
 		return s, a
 	}
