@@ -14,7 +14,7 @@ import (
 // a person asks for ends with an error meanwhile.
 func TestBeginWithoutLeader(t *testing.T) {
 	c := streamstest.StartCluster(t, "h1")
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute) // a busy machine may need one
 	defer cancel()
 	placer, host := c.Connect(streams.RolePlacer), c.Connect("actuator-h1")
 	forecaster := c.Connect(streams.RoleForecaster)
