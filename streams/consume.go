@@ -116,7 +116,7 @@ func (b *Bus) Follow(ctx context.Context, service string, in Input, handle func(
 // leader yet.
 func (b *Bus) serve(ctx context.Context, service string, in Input, handle func(arrival)) error {
 	_, err := b.readTo(ctx, service, in, true, handle, func(ctx context.Context, src *source) (*iterator, error) {
-		it, err := patiently(ctx, b, "stream "+in.Stream, func(ctx context.Context) (*iterator, error) { return b.open(ctx, src) })
+		it, err := patiently(ctx, b, "stream "+in.Stream, func(context.Context) (*iterator, error) { return b.open(ctx, src) })
 		if err != nil && ctx.Err() != nil {
 			return nil, nil // told to end while it waited
 		}

@@ -14,12 +14,15 @@ import (
 const patientPause = 250 * time.Millisecond
 
 // patiently asks until there is an answer, good or bad, or ctx ends: a service that
-// begins while a stream has no leader waits for one instead of ending. Only silence and
-// the servers' own "not now" are no answer; a missing stream and a refusal are. What a
-// person waits for is asked once.
+// begins while a stream has no leader waits for one instead of ending. Each question has
+// a time of its own, for an answer may be lost. Only silence and the servers' own "not
+// now" are no answer; a missing stream and a refusal are. What a person waits for is
+// asked once.
 func patiently[T any](ctx context.Context, b *Bus, what string, ask func(context.Context) (T, error)) (T, error) {
 	for {
-		got, err := ask(ctx)
+		limited, cancel := context.WithTimeout(ctx, publishTimeout)
+		got, err := ask(limited)
+		cancel()
 		if err == nil || ctx.Err() != nil || !silent(err) {
 			return got, err
 		}

@@ -94,7 +94,7 @@ func (b *Bus) Join(ctx context.Context, group string, parts int, ttl time.Durati
 	s := &Share{group: group, parts: parts, ttl: ttl, id: nuid.Next(), bus: b, kv: kv, members: map[string]*member{},
 		claims: make([]claimed, parts), ready: make([]byte, (parts+7)/8), drops: make([]bool, parts),
 		kick: make(chan struct{}, 1), ended: make(chan struct{})}
-	w, err := patiently(ctx, b, "members of "+group, func(ctx context.Context) (jetstream.KeyWatcher, error) {
+	w, err := patiently(ctx, b, "members of "+group, func(context.Context) (jetstream.KeyWatcher, error) {
 		return kv.Watch(ctx, group+".>") // until the end, not only until we have begun
 	})
 	if err != nil {
