@@ -3,7 +3,6 @@ package actuator
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/foreshift/foreshift/actuator/migration"
 	"github.com/foreshift/foreshift/schemas"
@@ -59,38 +58,28 @@ func (a *Actuator) switchTo(p migration.Pausing, act *schemas.Act) {
 // askPaused asks for the operators' last word on new moves at times: see
 // [migration.Pausing.Anew]. Without an answer what has been heard stays in force, and
 // without heartbeats nothing starts.
-func (a *Actuator) askPaused(ctx context.Context) error {
-	t := time.NewTicker(a.cfg.pausingEvery)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
-		var last streams.Event
-		var err error
-		for _, kind := range []schemas.ActKind{schemas.ActPause, schemas.ActResume} {
-			e, failed := a.bus.LastOf(ctx, streams.Acts, streams.SubjectAct(kind))
-			switch {
-			case errors.Is(failed, streams.ErrNotFound):
-			case failed != nil:
-				err = errors.Join(err, failed)
-			case e.Seq > last.Seq:
-				last = e
-			}
-		}
-		act, ok := last.Msg.(*schemas.Act)
+func (a *Actuator) askPaused(ctx context.Context) {
+	var last streams.Event
+	var err error
+	for _, kind := range []schemas.ActKind{schemas.ActPause, schemas.ActResume} {
+		e, failed := a.bus.LastOf(ctx, streams.Acts, streams.SubjectAct(kind))
 		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil:
-			a.log.Warn("not learnt anew whether new moves are paused; what was heard stays in force", "err", err)
-		case ok:
-			a.mu.Lock()
-			a.switchTo(a.acts.pausing.Anew(pausingOf(last)), act)
-			a.mu.Unlock()
+		case errors.Is(failed, streams.ErrNotFound):
+		case failed != nil:
+			err = errors.Join(err, failed)
+		case e.Seq > last.Seq:
+			last = e
 		}
+	}
+	act, ok := last.Msg.(*schemas.Act)
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		a.log.Warn("not learnt anew whether new moves are paused; what was heard stays in force", "err", err)
+	case ok:
+		a.mu.Lock()
+		a.switchTo(a.acts.pausing.Anew(pausingOf(last)), act)
+		a.mu.Unlock()
 	}
 }
 

@@ -211,7 +211,7 @@ func (a *Actuator) Run(ctx context.Context) (err error) {
 	}
 	start(func() error { return a.serve(run) })
 	start(func() error { return a.bus.Consume(run, "actuator", sharesInput, a.shares.apply) })
-	start(func() error { return a.tendLoop(run) })
+	start(func() error { return every(run, tendEvery, func() { a.tend(run) }) })
 	for _, m := range a.j.open() {
 		a.recover(ctx, m)
 	}
@@ -225,7 +225,7 @@ func (a *Actuator) Run(ctx context.Context) (err error) {
 		in := streams.Input{Stream: streams.Acts, Filters: actSubjects, From: streams.FromAll}
 		return a.bus.Follow(run, "actuator", in, a.act, func() { close(known) })
 	})
-	start(func() error { return a.askPaused(run) })
+	start(func() error { return every(run, a.cfg.pausingEvery, func() { a.askPaused(run) }) })
 	start(func() error {
 		select {
 		case <-known:
@@ -251,18 +251,23 @@ func (a *Actuator) Run(ctx context.Context) (err error) {
 	return err
 }
 
-func (a *Actuator) tendLoop(ctx context.Context) error {
-	t := time.NewTicker(tendEvery)
+// every calls do at times until ctx ends.
+func every(ctx context.Context, d time.Duration, do func()) error {
+	t := time.NewTicker(d)
 	defer t.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-t.C:
-			for _, err := range a.receiver.tend(ctx) {
-				a.log.Warn("left open for later", "err", err)
-			}
+			do()
 		}
+	}
+}
+
+func (a *Actuator) tend(ctx context.Context) {
+	for _, err := range a.receiver.tend(ctx) {
+		a.log.Warn("left open for later", "err", err)
 	}
 }
 

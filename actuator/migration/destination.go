@@ -125,8 +125,8 @@ type Consent struct {
 }
 
 // Answer decides what a destination does on a request, by the record with what the look
-// has shown ([Record.Seen]): the steps in order, or a reason to refuse. Asking the same again does nothing twice. The rules are
-// [DefaultRules].
+// has shown ([Record.Seen]): the steps in order, or a reason to refuse. Asking the same
+// again does nothing twice. The rules are [DefaultRules].
 func Answer(d Record, a Ask, h Here, now int64, l Limits) ([]Step, schemas.Reason) {
 	return defaultRules.Answer(d, a, h, now, l)
 }
@@ -238,8 +238,9 @@ func (r *Rules) consent(on Record, a Ask, h Here, now int64, l Limits, steps []S
 }
 
 // Tend is the destination's housekeeping of one VM, at a restart and at times, by the
-// record with what the look has shown ([Record.Seen]): it carries out a resume intent, and drops an incoming guest that nobody asked to
-// finish. The epoch it acts for is returned with the steps.
+// record with what the look has shown ([Record.Seen]): it carries out a resume intent, and
+// drops an incoming guest that nobody asked to finish. The epoch it acts for is returned
+// with the steps.
 func Tend(d Record, h Here, now int64, l Limits) (epoch uint64, steps []Step) {
 	return defaultRules.Tend(d, h, now, l)
 }
